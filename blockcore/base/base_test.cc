@@ -1,0 +1,63 @@
+#include <doctest/doctest.h>
+
+#include "blockcore/base/event_fd.h"
+#include "blockcore/base/log.h"
+#include "blockcore/base/result.h"
+#include "blockcore/base/units.h"
+
+namespace minivmm {
+namespace {
+
+Result<int> Half(int n) {
+  if (n % 2 != 0) return Fail("{} is odd", n);
+  return n / 2;
+}
+
+Result<int> Quarter(int n) {
+  TRY(int half, Half(n));
+  TRY(int quarter, Half(half));
+  return quarter;
+}
+
+Result<void> MustBeEven(int n) {
+  TRY_VOID(Half(n));
+  return {};
+}
+
+TEST_CASE("TRY hands on the value or the first error") {
+  CHECK(*Quarter(8) == 2);
+  CHECK(Quarter(6).error().message == "3 is odd");
+  CHECK(MustBeEven(2).has_value());
+  CHECK(MustBeEven(3).error().message == "3 is odd");
+}
+
+TEST_CASE("EventFd counts and drains") {
+  EventFd event = *EventFd::Create();
+  CHECK_FALSE(event.IsSet());
+  CHECK(event.Drain() == 0);
+  event.Notify();
+  event.Notify();
+  CHECK(event.IsSet());
+  CHECK(event.Drain() == 2);
+  CHECK_FALSE(event.IsSet());
+}
+
+TEST_CASE("RangeFits never wraps") {
+  CHECK(RangeFits(0, 10, 10));
+  CHECK(RangeFits(10, 0, 10));
+  CHECK_FALSE(RangeFits(11, 0, 10));
+  CHECK_FALSE(RangeFits(1, ~uint64_t{0}, 10));
+  CHECK_FALSE(RangeFits(~uint64_t{0}, 2, 10));
+}
+
+TEST_CASE("A log budget admits five lines a second and counts the rest") {
+  LogBudget budget;
+  uint64_t dropped = 0;
+  for (int i = 0; i < 5; ++i) CHECK(budget.Admit(5000, dropped));
+  for (int i = 0; i < 3; ++i) CHECK_FALSE(budget.Admit(5001, dropped));
+  CHECK(budget.Admit(6000, dropped));
+  CHECK(dropped == 3);
+}
+
+}  // namespace
+}  // namespace minivmm
