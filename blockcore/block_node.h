@@ -1,0 +1,48 @@
+// BlockNode: a node of the block graph, after QEMU's block layer but with two functions. Leaves are `host_device`, `file` and `null-co`;
+// filters own their child node. BlockLimits travel from the leaf to the top, each filter adjusting them.
+#ifndef MINIVMM_BLOCKCORE_BLOCK_NODE_H_
+#define MINIVMM_BLOCKCORE_BLOCK_NODE_H_
+
+#include <cstdint>
+
+#include "blockcore/block_request.h"
+
+namespace minivmm {
+
+class IoThread;
+
+// What a disk is and how it may be used. Constant for the node's life.
+struct BlockLimits {
+  uint64_t capacity_bytes = 0;          // a multiple of logical_block_bytes
+  uint32_t logical_block_bytes = 512;   // power of two, 512 to 64 KiB: unit of addressing
+  uint32_t physical_block_bytes = 512;  // power of two, >= logical
+  bool read_only = false;
+  bool discard = false;                 // kDiscard does something
+  uint32_t discard_granularity_bytes = 0;
+
+  ZonedModel zoned = ZonedModel::kNone;
+  // All below: 0 unless zoned.
+  uint64_t zone_size_bytes = 0;         // of every zone but possibly the last
+  uint32_t zone_count = 0;
+  uint32_t max_open_zones = 0;          // 0 = no limit
+  uint32_t max_active_zones = 0;        // 0 = no limit
+  uint64_t max_append_bytes = 0;        // 0 = no append; else a multiple of write_granularity_bytes
+  uint32_t write_granularity_bytes = 0;  // of writes and appends in sequential zones
+
+  bool operator==(const BlockLimits&) const = default;
+};
+
+class BlockNode {
+ public:
+  virtual ~BlockNode() = default;
+
+  virtual const BlockLimits& limits() const = 0;
+
+  // Starts `request` on `thread`, which must be the calling thread. The request completes exactly once, through
+  // IoThread::Complete on the same thread, never inside Submit.
+  virtual void Submit(IoThread& thread, BlockRequest& request) = 0;
+};
+
+}  // namespace minivmm
+
+#endif  // MINIVMM_BLOCKCORE_BLOCK_NODE_H_
