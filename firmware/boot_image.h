@@ -1,5 +1,5 @@
-// What a loader hands to the machine: bytes to place into guest memory and the state in which the first vCPU starts. Plain
-// values: the firmware directory knows neither guest memory nor KVM.
+// What a loader hands to the machine: bytes to place into guest memory and the state in which the
+// first vCPU starts. Plain values: the firmware directory knows neither guest memory nor KVM.
 #ifndef MINIVMM_FIRMWARE_BOOT_IMAGE_H_
 #define MINIVMM_FIRMWARE_BOOT_IMAGE_H_
 
@@ -10,8 +10,9 @@
 
 namespace minivmm {
 
-// Bytes at a guest-physical address. Either `bytes` borrows from the kernel or initrd mapping, which must outlive the image, or it
-// points into `owned` (moving the Segment keeps it valid, copying would not: hence move-only).
+// Bytes at a guest-physical address. Either `bytes` borrows from the kernel or initrd mapping,
+// which must outlive the image, or it points into `owned` (moving the Segment keeps it valid,
+// copying would not: hence move-only).
 struct Segment {
   uint64_t guest_address = 0;
   std::span<const std::byte> bytes;
@@ -33,8 +34,10 @@ struct Segment {
 };
 
 enum class BootMode {
-  kPvh,     // 32-bit protected mode, flat segments, no paging; ebx = start info (Xen's x86/HVM direct boot ABI)
-  kLong64,  // 64-bit long mode with identity-mapped page tables; rsi = zero page (Linux 64-bit boot protocol)
+  kPvh,  // 32-bit protected mode, flat segments, no paging; ebx = start info (Xen's x86/HVM direct
+         // boot ABI)
+  kLong64,  // 64-bit long mode with identity-mapped page tables; rsi = zero page (Linux 64-bit boot
+            // protocol)
 };
 
 struct BootEntry {

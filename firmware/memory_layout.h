@@ -1,6 +1,8 @@
-// The guest-physical address map of the x86 machine, in one place: RAM, PCI windows, ACPI and boot structures.
+// The guest-physical address map of the x86 machine, in one place: RAM, PCI windows, ACPI and boot
+// structures.
 //
-//   0x0000'0000  RAM: zero page, page tables, command line, PVH start info    (first 640 KiB)
+//   0x0000'0000  RAM (first 640 KiB), with the boot structures:
+//                0x6000 PVH start info, 0x7000 zero page, 0x9000 page tables, 0x2'0000 command line
 //   0x000a'0000  hole (VGA, option ROMs); ACPI tables at 0x000e'0000
 //   0x0010'0000  RAM: kernel, then everything else
 //   0xc000'0000  end of low RAM; PCI MMIO window (BARs)
@@ -15,8 +17,8 @@
 
 namespace minivmm {
 
-constexpr uint64_t kLowRamEnd = 0xa'0000;       // end of conventional memory
-constexpr uint64_t kAcpiAddress = 0xe'0000;     // RSDP and all tables, up to 1 MiB
+constexpr uint64_t kLowRamEnd = 0xa'0000;    // end of conventional memory
+constexpr uint64_t kAcpiAddress = 0xe'0000;  // RSDP and all tables, up to 1 MiB
 constexpr uint64_t kHighRamStart = 0x10'0000;
 constexpr uint64_t kRamBelow4GiBEnd = 0xc000'0000;
 constexpr uint64_t kPciMmioStart = 0xc000'0000;
@@ -29,15 +31,22 @@ constexpr uint64_t kKvmIdentityMapAddress = 0xfffb'c000;
 constexpr uint64_t kKvmTssAddress = 0xfffb'd000;
 constexpr uint64_t kRamAbove4GiBStart = 0x1'0000'0000;
 
+// What a loader leaves for the kernel in the first 640 KiB; kernel and initrd never lie there.
+constexpr uint64_t kPvhStartInfoAddress = 0x6000;  // with memory map and module list: one page
+constexpr uint64_t kZeroPageAddress = 0x7000;      // Linux's boot_params: one page
+constexpr uint64_t kPageTablesAddress = 0x9000;    // six pages
+constexpr uint64_t kCommandLineAddress = 0x2'0000;
+constexpr uint64_t kCommandLineAreaBytes = 0x1'0000;  // with the final NUL
+
 // I/O ports of the machine's own devices.
-constexpr uint16_t kSerialPort = 0x3f8;         // 8 ports, IRQ 4
+constexpr uint16_t kSerialPort = 0x3f8;  // 8 ports, IRQ 4
 constexpr uint32_t kSerialIrq = 4;
-constexpr uint16_t kPciConfigPort = 0xcf8;      // 0xcf8 address, 0xcfc data
+constexpr uint16_t kPciConfigPort = 0xcf8;  // 0xcf8 address, 0xcfc data
 constexpr uint16_t kAcpiSleepControlPort = 0x600;
 constexpr uint16_t kAcpiSleepStatusPort = 0x601;
 constexpr uint16_t kAcpiResetPort = 0x602;
 constexpr uint8_t kAcpiResetValue = 0x01;
-constexpr uint8_t kAcpiSleepTypeS5 = 5;         // SLP_TYP value of the \_S5 object
+constexpr uint8_t kAcpiSleepTypeS5 = 5;  // SLP_TYP value of the \_S5 object
 
 struct MemoryRange {
   uint64_t address;
