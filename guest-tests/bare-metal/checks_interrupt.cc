@@ -1,0 +1,229 @@
+// Checks of MSI-X and the ISR: vectors per queue, masking, pending bits
+// (virtio 1.3, 4.1.4.5, 4.1.5; PCI 6.8.2).
+
+#include "guest-tests/bare-metal/check.h"
+#include "guest-tests/bare-metal/zones.h"
+
+namespace minivmm {
+namespace {
+
+void HasEnoughVectors(Disk& disk) {
+  REQUIRE(disk.pci().msix_entries() >= 2);
+  REQUIRE(disk.pci().msix_entries() <= 0x800);
+}
+
+void EveryCompletionInterrupts(Disk& disk) {
+  constexpr uint64_t kRounds = 20;
+  const uint64_t before = disk.QueueInterrupts(0);
+  for (uint64_t i = 0; i < kRounds; ++i) {
+    REQUIRE_EQ(disk.Read(i * kBlockSectors, read_buffer, kBlockBytes), kOk);
+  }
+  WaitForStragglers();
+  REQUIRE_EQ(disk.QueueInterrupts(0) - before, kRounds);
+}
+
+void EachQueueHasItsVector(Disk& disk) {
+  if (disk.pci().msix_entries() <= disk.queue_count()) SkipCheck("fewer vectors than queues");
+  for (uint16_t queue = 0; queue < disk.queue_count(); ++queue) {
+    uint64_t before[kMaxQueues];
+    for (uint16_t i = 0; i < disk.queue_count(); ++i) before[i] = disk.QueueInterrupts(i);
+    const Segment data = Writable(read_buffer, kBlockBytes);
+    REQUIRE_EQ(disk.Run(kIn, 0, &data, 1, queue), kOk);
+    for (uint16_t i = 0; i < disk.queue_count(); ++i) {
+      REQUIRE_EQ(disk.QueueInterrupts(i) - before[i], i == queue ? 1 : 0);
+    }
+  }
+}
+
+// Starts the disk with queue 0 on a table entry of the check's choice.
+void StartWithEntry(Disk& disk, uint16_t entry) {
+  disk.Negotiate(kDriverFeatures);
+  disk.EnableQueues();
+  disk.pci().SetCommon<uint16_t>(kQueueSelect, 0);
+  disk.pci().SetCommon<uint16_t>(kQueueMsixVector, entry);
+  REQUIRE_EQ(disk.pci().Common<uint16_t>(kQueueMsixVector), entry);
+  disk.GoLive();
+}
+
+void AnyEntryServesAnyQueue(Disk& disk) {
+  for (uint16_t entry = 0; entry < disk.pci().msix_entries(); ++entry) {
+    StartWithEntry(disk, entry);
+    static Request request;
+    const Segment data = Writable(read_buffer, kBlockBytes);
+    const uint8_t vector = VirtioPci::VectorOfEntry(entry);
+    const uint64_t before = InterruptCount(vector);
+    disk.Submit(&request, kIn, 0, &data, 1);
+    disk.Kick();
+    const bool interrupt_came = WaitFor([&] { return InterruptCount(vector) > before; });
+    REQUIRE(interrupt_came);
+    disk.PollAll();
+    REQUIRE_EQ(request.status, kOk);
+  }
+}
+
+void InvalidEntryReadsNoVector(Disk& disk) {
+  const VirtioPci& pci = disk.pci();
+  pci.Reset();
+  pci.SetCommon<uint16_t>(kQueueSelect, 0);
+  for (const uint16_t bad : {pci.msix_entries(), uint16_t{0x7ff}, uint16_t{0xfffe}}) {
+    pci.SetCommon<uint16_t>(kQueueMsixVector, bad);
+    REQUIRE_EQ(pci.Common<uint16_t>(kQueueMsixVector), kNoVector);
+    pci.SetCommon<uint16_t>(kConfigMsixVector, bad);
+    REQUIRE_EQ(pci.Common<uint16_t>(kConfigMsixVector), kNoVector);
+  }
+}
+
+uint64_t AllMsiInterrupts() {
+  uint64_t sum = 0;
+  for (unsigned vector = kFirstMsiVector; vector <= kLastMsiVector; ++vector) {
+    sum += InterruptCount(static_cast<uint8_t>(vector));
+  }
+  return sum;
+}
+
+void NoVectorMeansNoInterrupt(Disk& disk) {
+  StartWithEntry(disk, kNoVector);
+  const uint64_t before = AllMsiInterrupts();
+  static Request request;
+  const Segment data = Writable(read_buffer, kBlockBytes);
+  disk.Submit(&request, kIn, 0, &data, 1);
+  disk.Kick();
+  disk.PollAll();
+  WaitForStragglers();
+  REQUIRE_EQ(request.status, kOk);
+  REQUIRE_EQ(AllMsiInterrupts(), before);
+}
+
+// One read whose interrupt is held back by `mask`, then let through.
+template <typename Mask>
+void MaskedInterruptStaysPending(Disk& disk, Mask mask) {
+  const uint16_t entry = disk.EntryOfQueue(0);
+  mask(true);
+  const uint64_t before = disk.QueueInterrupts(0);
+  static Request request;
+  const Segment data = Writable(read_buffer, kBlockBytes);
+  disk.Submit(&request, kIn, 0, &data, 1);
+  disk.Kick();
+  disk.PollAll();
+  WaitForStragglers();
+  REQUIRE_EQ(request.status, kOk);
+  REQUIRE_EQ(disk.QueueInterrupts(0), before);
+  REQUIRE(disk.pci().IsMsixPending(entry));
+  mask(false);
+  const bool interrupt_came = WaitFor([&] { return disk.QueueInterrupts(0) > before; });
+  REQUIRE(interrupt_came);
+  REQUIRE(!disk.pci().IsMsixPending(entry));
+  WaitForStragglers();
+  REQUIRE_EQ(disk.QueueInterrupts(0), before + 1);
+  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+}
+
+void MaskedEntryStaysPending(Disk& disk) {
+  MaskedInterruptStaysPending(
+      disk, [&](bool masked) { disk.pci().MaskMsixEntry(disk.EntryOfQueue(0), masked); });
+}
+
+void MaskedFunctionStaysPending(Disk& disk) {
+  MaskedInterruptStaysPending(disk, [&](bool masked) { disk.pci().MaskMsixFunction(masked); });
+}
+
+void MessageCanChangeWhileMasked(Disk& disk) {
+  const uint16_t entry = disk.EntryOfQueue(0);
+  constexpr uint8_t kOtherVector = kLastMsiVector;
+  disk.pci().MaskMsixEntry(entry, true);
+  disk.pci().WriteMsixEntry(entry, kOtherVector);
+  disk.pci().MaskMsixEntry(entry, false);
+  const uint64_t before = InterruptCount(kOtherVector);
+  static Request request;
+  const Segment data = Writable(read_buffer, kBlockBytes);
+  disk.Submit(&request, kIn, 0, &data, 1);
+  disk.Kick();
+  const bool interrupt_came = WaitFor([&] { return InterruptCount(kOtherVector) > before; });
+  REQUIRE(interrupt_came);
+  disk.PollAll();
+}
+
+void MsixTableReadsBack(Disk& disk) {
+  const VirtioPci& pci = disk.pci();
+  for (uint16_t entry = 0; entry < pci.msix_entries(); ++entry) {
+    const uint64_t address = pci.msix_table() + entry * 16;
+    REQUIRE_EQ(MmioRead<uint32_t>(address), MsiAddress());
+    REQUIRE_EQ(MmioRead<uint32_t>(address + 8), VirtioPci::VectorOfEntry(entry));
+    REQUIRE_EQ(MmioRead<uint32_t>(address + 12) & 1, 0);
+  }
+}
+
+void PendingBitsAreReadOnly(Disk& disk) {
+  const VirtioPci& pci = disk.pci();
+  MmioWrite<uint32_t>(pci.msix_pending(), 0xffff'ffff);
+  REQUIRE_EQ(MmioRead<uint32_t>(pci.msix_pending()), 0);
+  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+}
+
+void ReadingIsrClearsIt(Disk& disk) {
+  const uint64_t isr = disk.pci().region(kIsrConfig).address;
+  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+  MmioRead<uint8_t>(isr);
+  REQUIRE_EQ(MmioRead<uint8_t>(isr), 0);
+}
+
+// A head that lies outside the ring breaks the device, which says so by a configuration interrupt.
+void BreakRing(Disk& disk) {
+  disk.queue(0).Push(0xfff0);
+  disk.queue(0).Publish();
+  disk.pci().Notify(0);
+  const bool device_needs_reset =
+      WaitFor([&] { return (disk.pci().Status() & kStatusNeedsReset) != 0; });
+  REQUIRE(device_needs_reset);
+}
+
+void BrokenDeviceInterrupts(Disk& disk) {
+  const uint64_t before = disk.ConfigInterrupts();
+  BreakRing(disk);
+  const bool interrupt_came = WaitFor([&] { return disk.ConfigInterrupts() > before; });
+  REQUIRE(interrupt_came);
+  const auto isr = MmioRead<uint8_t>(disk.pci().region(kIsrConfig).address);
+  REQUIRE_EQ(isr & 2, 2);
+  disk.Start();
+  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+}
+
+void ConfigWithoutVectorStaysSilent(Disk& disk) {
+  disk.pci().SetCommon<uint16_t>(kConfigMsixVector, kNoVector);
+  const uint64_t before = AllMsiInterrupts();
+  BreakRing(disk);
+  WaitForStragglers();
+  REQUIRE_EQ(AllMsiInterrupts(), before);
+}
+
+const Check kChecks[] = {
+    {"P-30", "there are at least two MSI-X vectors", kNeedsNothing, HasEnoughVectors},
+    {"P-30", "each of 20 completions gives exactly one interrupt", kNeedsStart,
+     EveryCompletionInterrupts},
+    {"P-31", "each queue interrupts through its own vector", kNeedsStart | kNeedsQueues,
+     EachQueueHasItsVector},
+    {"P-31", "any table entry can serve a queue", kNeedsNothing, AnyEntryServesAnyQueue},
+    {"P-32", "an entry that is not there reads back as none", kNeedsNothing,
+     InvalidEntryReadsNoVector},
+    {"P-34", "a queue without vector completes without an interrupt", kNeedsNothing,
+     NoVectorMeansNoInterrupt},
+    {"P-36", "the MSI-X table reads back", kNeedsStart, MsixTableReadsBack},
+    {"P-36", "pending bits ignore writes", kNeedsStart, PendingBitsAreReadOnly},
+    {"P-36", "a masked entry stays pending and comes when unmasked", kNeedsStart,
+     MaskedEntryStaysPending},
+    {"P-36", "a masked function stays pending and comes when unmasked", kNeedsStart,
+     MaskedFunctionStaysPending},
+    {"P-36", "a message changed while masked takes effect", kNeedsStart,
+     MessageCanChangeWhileMasked},
+    {"P-25", "reading the ISR clears it", kNeedsStart, ReadingIsrClearsIt},
+    {"P-15", "a device that needs a reset sends a configuration interrupt", kNeedsStart,
+     BrokenDeviceInterrupts},
+    {"P-35", "no configuration interrupt without a vector for it", kNeedsStart,
+     ConfigWithoutVectorStaysSilent},
+};
+
+}  // namespace
+
+const CheckTable kInterruptChecks = {kChecks, sizeof(kChecks) / sizeof(kChecks[0])};
+
+}  // namespace minivmm

@@ -1,0 +1,49 @@
+// The guest's options, from the kernel command line in the PVH start info:
+//
+//   only=ID[,ID…]     run only checks whose id begins with one of these (Z-30, P-, …)
+//   expect=zoned      fail unless the disk is host-managed; expect=plain: fail if it offers F_ZONED
+//   data=dropped      the disk keeps nothing (null-co): skip what reads back
+//   disk=N            the N-th virtio-blk disk on bus 0, from 0
+//   ecam=0xADDRESS    where the machine's ECAM lies (0xe0000000 unless told; ecam=0: none)
+#ifndef MINIVMM_GUEST_TESTS_BARE_METAL_OPTIONS_H_
+#define MINIVMM_GUEST_TESTS_BARE_METAL_OPTIONS_H_
+
+#include <cstdint>
+
+namespace minivmm {
+
+enum class Expectation { kAny, kZoned, kPlain };
+
+struct Options {
+  const char* only =
+      "";  // comma-separated prefixes, ended by a space or the end of the command line
+  Expectation expect = Expectation::kAny;
+  bool data_is_kept = true;
+  uint64_t disk = 0;
+  uint64_t ecam = 0xe000'0000;
+};
+
+// What a PVH loader leaves in memory (struct hvm_start_info, version 1).
+struct PvhStartInfo {
+  uint32_t magic;  // 0x336ec578
+  uint32_t version;
+  uint32_t flags;
+  uint32_t module_count;
+  uint64_t module_list;
+  uint64_t command_line;
+  uint64_t rsdp;
+  uint64_t memory_map;
+  uint32_t memory_map_entries;
+  uint32_t reserved;
+};
+static_assert(sizeof(PvhStartInfo) == 56);
+
+// Words that it does not know are an error: it prints the first and returns false.
+bool ParseOptions(const char* command_line, Options* options);
+
+// Whether `only=` lets the check with this id run.
+bool IsSelected(const Options& options, const char* id);
+
+}  // namespace minivmm
+
+#endif  // MINIVMM_GUEST_TESTS_BARE_METAL_OPTIONS_H_
