@@ -72,12 +72,15 @@ struct BlockRequest {
     frames_[frame_count_++] = {done, self};
   }
 
-  // Runs the newest frame. IoThread calls it until none is left; a frame may submit the request again (its last act), in which
-  // case it returns to the stack with a new completion.
-  void RunCompletion() {
+  // Runs the newest frame; true when the next one is to be run as well, false when the request is none of the caller's business
+  // any more: it was the last frame (the request may be gone), or the frame pushed a frame again to submit the request once more or to
+  // hold it, and IoThread::Complete will bring it back. Only IoThread calls it.
+  bool RunCompletion() {
     VMM_CHECK(frame_count_ > 0);
-    Frame frame = frames_[--frame_count_];
+    int left = --frame_count_;
+    Frame frame = frames_[left];
     frame.done(frame.self, *this);
+    return left > 0 && frame_count_ == left;
   }
 
  private:

@@ -1,0 +1,310 @@
+#include "blockcore/block_graph.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
+
+#include "blockcore/base/check.h"
+#include "blockcore/base/units.h"
+#include "blockcore/file.h"
+#include "blockcore/host_device.h"
+#include "blockcore/null.h"
+#include "blockcore/raw.h"
+
+namespace minivmm {
+namespace {
+
+// One above another, the leaf counted: each may push a frame into a request, which has room for
+// six, and a device, the backend and the leaf need theirs.
+constexpr int kMaxHeight = 3;
+
+constexpr size_t kMaxNameLength = 31;
+
+Result<void> CheckName(std::string_view name) {
+  auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  bool valid = !name.empty() && name.size() <= kMaxNameLength && is_letter(name[0]) &&
+               std::all_of(name.begin(), name.end(), [&](char c) {
+                 return is_letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+               });
+  if (valid) return {};
+  return Fail(
+      "node-name '{}' is not possible: a name begins with a letter, goes on with letters, "
+      "digits, '-', '.' or '_', and has at most {} characters",
+      name.substr(0, 2 * kMaxNameLength), kMaxNameLength);
+}
+
+// What every driver has.
+struct CommonOptions {
+  std::optional<bool> read_only;
+  std::optional<bool> cache_direct;
+  std::optional<bool> cache_no_flush;
+  std::optional<bool> discard;
+};
+
+Result<CommonOptions> TakeCommonOptions(Options& options) {
+  CommonOptions common;
+  TRY(common.read_only, options.TakeBool("read-only"));
+  TRY(common.cache_direct, options.TakeBool("cache.direct"));
+  TRY(common.cache_no_flush, options.TakeBool("cache.no-flush"));
+  TRY(std::optional<std::string> discard, options.TakeWord("discard", {"ignore", "unmap"}));
+  if (discard) common.discard = *discard == "unmap";
+  return common;
+}
+
+// A child that is described in place has these of its parent, unless it says otherwise.
+void HandDown(const CommonOptions& common, Options& child) {
+  auto hand_down = [&child](const char* key, std::optional<bool> value) {
+    if (value) child.AddDefault(key, *value ? "on" : "off");
+  };
+  hand_down("read-only", common.read_only);
+  hand_down("cache.direct", common.cache_direct);
+  hand_down("cache.no-flush", common.cache_no_flush);
+  if (common.discard) child.AddDefault("discard", *common.discard ? "unmap" : "ignore");
+}
+
+}  // namespace
+
+// What a driver makes its node of. It takes its own options; the graph has taken the common ones,
+// and checks afterwards that none is left.
+class NodeDescription {
+ public:
+  NodeDescription(BlockGraph& graph, Options own_options, std::string driver_name,
+                  std::string outer_name, int depth)
+      : options(std::move(own_options)),
+        driver(std::move(driver_name)),
+        graph_(graph),
+        outer_name_(std::move(outer_name)),
+        depth_(depth) {}
+
+  Result<std::string> TakeFilename() {
+    std::optional<std::string> filename = options.TakeString("filename");
+    if (!filename || filename->empty()) return Fail("driver '{}' needs 'filename'", driver);
+    return *filename;
+  }
+
+  // For drivers that do disk I/O: there is one way to do it.
+  Result<void> TakeAio() {
+    std::optional<std::string> aio = options.TakeString("aio");
+    if (!aio || *aio == "io_uring") return {};
+    if (*aio == "threads" || *aio == "native") {
+      return Fail(
+          "aio={} is not there: minivmm does all disk I/O with io_uring; leave the option "
+          "out, or write aio=io_uring",
+          *aio);
+    }
+    return Fail("option 'aio' is '{}', but must be 'io_uring'", *aio);
+  }
+
+  // The child under `key`: described in place, or named.
+  Result<BlockNode*> TakeChild(std::string_view key) {
+    std::optional<std::string> name = options.TakeString(key);
+    std::optional<Options> nested = options.TakeNested(key);
+    if (name) {
+      TRY(child_, graph_.FindUnused(*name, "node"));
+      if (common.cache_direct) {
+        return Fail("driver '{}' has no cache of its own: give cache.direct to node '{}'", driver,
+                    *name);
+      }
+    } else if (nested) {
+      HandDown(common, *nested);
+      TRY(child_, graph_.AddNode(std::move(*nested), outer_name_, depth_ + 1));
+    } else {
+      return Fail(
+          "driver '{}' needs '{}': the name of a node added before, or a description such as "
+          "{}.driver=file,{}.filename=…",
+          driver, key, key, key);
+    }
+    return child_->node.get();
+  }
+
+  BlockGraph::Node* child() const { return child_; }
+
+  Options options;
+  CommonOptions common;
+  const std::string driver;
+
+ private:
+  BlockGraph& graph_;
+  const std::string outer_name_;
+  const int depth_;
+  BlockGraph::Node* child_ = nullptr;
+};
+
+namespace {
+
+using NewNode = Result<std::unique_ptr<BlockNode>>;
+
+NewNode MakeFile(NodeDescription& description) {
+  TRY(std::string filename, description.TakeFilename());
+  TRY_VOID(description.TakeAio());
+  TRY_VOID(description.options.CheckAllTaken("driver 'file'"));
+  const CommonOptions& common = description.common;
+  return OpenFile({.filename = std::move(filename),
+                   .read_only = common.read_only.value_or(false),
+                   .cache_direct = common.cache_direct.value_or(false),
+                   .cache_no_flush = common.cache_no_flush.value_or(false),
+                   .discard = common.discard.value_or(false)});
+}
+
+NewNode MakeHostDevice(NodeDescription& description) {
+  TRY(std::string filename, description.TakeFilename());
+  TRY_VOID(description.TakeAio());
+  TRY_VOID(description.options.CheckAllTaken("driver 'host_device'"));
+  const CommonOptions& common = description.common;
+  return OpenHostDevice({.filename = std::move(filename),
+                         .read_only = common.read_only.value_or(false),
+                         .cache_direct = common.cache_direct,
+                         .cache_no_flush = common.cache_no_flush.value_or(false),
+                         .discard = common.discard.value_or(false)});
+}
+
+NewNode MakeNull(NodeDescription& description) {
+  NullOptions null_options;
+  TRY(std::optional<uint64_t> size_bytes, description.options.TakeSize("size"));
+  TRY(std::optional<bool> read_zeroes, description.options.TakeBool("read-zeroes"));
+  TRY_VOID(description.options.CheckAllTaken("driver 'null-co'"));
+  null_options.size_bytes = size_bytes.value_or(null_options.size_bytes);
+  null_options.read_zeroes = read_zeroes.value_or(false);
+  null_options.read_only = description.common.read_only.value_or(false);
+  if (null_options.size_bytes == 0 || !IsAligned(null_options.size_bytes, kSectorBytes)) {
+    return Fail("driver 'null-co': size={} must be a multiple of {} and not 0",
+                null_options.size_bytes, kSectorBytes);
+  }
+  return std::make_unique<NullNode>(null_options);
+}
+
+NewNode MakeRaw(NodeDescription& description) {
+  TRY(std::optional<uint64_t> offset_bytes, description.options.TakeSize("offset"));
+  TRY(std::optional<uint64_t> size_bytes, description.options.TakeSize("size"));
+  TRY(BlockNode * child, description.TakeChild("file"));
+  TRY_VOID(description.options.CheckAllTaken("driver 'raw'"));
+  const CommonOptions& common = description.common;
+  return CreateRaw(*child, {.offset_bytes = offset_bytes.value_or(0),
+                            .size_bytes = size_bytes,
+                            .read_only = common.read_only.value_or(false),
+                            .allow_discard = common.discard.value_or(true),
+                            .cache_no_flush = common.cache_no_flush.value_or(false)});
+}
+
+struct BlockDriver {
+  std::string_view name;
+  NewNode (*make)(NodeDescription& description);
+};
+
+constexpr BlockDriver kDrivers[] = {
+    {"file", MakeFile},
+    {"host_device", MakeHostDevice},
+    {"null-co", MakeNull},
+    {"raw", MakeRaw},
+};
+
+Result<const BlockDriver*> FindDriver(const std::string& name) {
+  std::vector<std::string_view> known;
+  for (const BlockDriver& driver : kDrivers) {
+    if (driver.name == name) return &driver;
+    known.push_back(driver.name);
+  }
+  return Fail("unknown block driver '{}'{}", name.substr(0, 80), SuggestionFor(name, known));
+}
+
+}  // namespace
+
+BlockGraph::~BlockGraph() {
+  // A parent's node may still look at its child while it goes.
+  while (!nodes_.empty()) nodes_.pop_back();
+}
+
+Result<void> BlockGraph::Add(std::string_view text) {
+  TRY(Options options, Options::Parse(text));
+  std::optional<std::string> name = options.TakeString("node-name");
+  if (!name) return Fail("the description needs a node-name: add node-name=NAME");
+  TRY_VOID(CheckName(*name));
+  if (Find(*name) != nullptr) return Fail("node-name '{}' is given twice", *name);
+  size_t old_count = nodes_.size();
+  Result<Node*> added = AddNode(std::move(options), *name, 1);
+  if (added) return {};
+  // Only nodes that were there before can have been named as a child, and AddNode marks a child as
+  // used as its last step.
+  while (nodes_.size() > old_count) nodes_.pop_back();
+  std::string user = fmt::format("node '{}'", *name);
+  for (auto& node : nodes_) {
+    if (node->user == user) node->user.clear();
+  }
+  return Unexpected(std::move(added).error());
+}
+
+Result<BlockGraph::Node*> BlockGraph::AddNode(Options options, const std::string& outer_name,
+                                              int depth) {
+  if (depth > kMaxHeight) {
+    return Fail("node '{}' has too many nodes below it: at most {} may stand one above another",
+                outer_name, kMaxHeight);
+  }
+  std::optional<std::string> name = options.TakeString("node-name");
+  if (name) {
+    TRY_VOID(CheckName(*name));
+    if (Find(*name) != nullptr || (depth > 1 && *name == outer_name)) {
+      return Fail("node-name '{}' is given twice", *name);
+    }
+  }
+  std::optional<std::string> driver_name = options.TakeString("driver");
+  if (!driver_name) return Fail("node '{}' has no 'driver'", outer_name);
+  TRY(const BlockDriver* driver, FindDriver(*driver_name));
+
+  NodeDescription description(*this, std::move(options), *driver_name, outer_name, depth);
+  TRY(description.common, TakeCommonOptions(description.options));
+  TRY(std::unique_ptr<BlockNode> made, driver->make(description));
+
+  auto node = std::make_unique<Node>();
+  node->name = name.value_or("");
+  node->node = std::move(made);
+  if (Node* child = description.child()) {
+    node->height = child->height + 1;
+    if (node->height > kMaxHeight) {
+      return Fail("node '{}' has too many nodes below it: at most {} may stand one above another",
+                  outer_name, kMaxHeight);
+    }
+    child->user = fmt::format("node '{}'", outer_name);
+  }
+  nodes_.push_back(std::move(node));
+  return nodes_.back().get();
+}
+
+const BlockNode* BlockGraph::Find(std::string_view node_name) const {
+  for (const auto& node : nodes_) {
+    if (!node->name.empty() && node->name == node_name) return node->node.get();
+  }
+  return nullptr;
+}
+
+Result<BlockGraph::Node*> BlockGraph::FindUnused(std::string_view node_name,
+                                                 std::string_view what) {
+  std::vector<std::string_view> known;
+  for (const auto& node : nodes_) {
+    if (node->name.empty()) continue;
+    if (node->name != node_name) {
+      known.push_back(node->name);
+      continue;
+    }
+    if (!node->user.empty()) {
+      return Fail("{} '{}' is already used by {}", what, node_name, node->user);
+    }
+    return node.get();
+  }
+  return Fail("{} '{}' not found{}", what, node_name.substr(0, 80),
+              known.empty() ? "; add it with --blockdev before" : SuggestionFor(node_name, known));
+}
+
+Result<BlockNode*> BlockGraph::Claim(std::string_view node_name, std::string user) {
+  TRY(Node * node, FindUnused(node_name, "drive"));
+  node->user = std::move(user);
+  return node->node.get();
+}
+
+void BlockGraph::Release(const BlockNode& node) {
+  for (const auto& candidate : nodes_) {
+    if (candidate->node.get() == &node) candidate->user.clear();
+  }
+}
+
+}  // namespace minivmm

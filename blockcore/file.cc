@@ -1,0 +1,135 @@
+#include "blockcore/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <new>
+#include <utility>
+
+#include "blockcore/base/log.h"
+#include "blockcore/base/unique_fd.h"
+#include "blockcore/base/units.h"
+#include "blockcore/disk_transfer.h"
+
+namespace minivmm {
+namespace {
+
+class FileNode : public BlockNode {
+ public:
+  FileNode(UniqueFd fd, const BlockLimits& limits, DiskTransferOptions transfer)
+      : fd_(std::move(fd)), limits_(limits), transfer_(std::move(transfer)) {}
+
+  const BlockLimits& limits() const override { return limits_; }
+  void Submit(IoThread& thread, BlockRequest& request) override {
+    transfer_.Submit(thread, request);
+  }
+
+ private:
+  UniqueFd fd_;
+  BlockLimits limits_;
+  DiskTransfer transfer_;
+};
+
+Result<void> CheckFileType(const std::string& filename, mode_t mode) {
+  if (S_ISREG(mode)) return {};
+  if (S_ISBLK(mode)) {
+    return Fail("cannot open '{}' as a file: it is a block device: use driver=host_device",
+                filename);
+  }
+  if (S_ISDIR(mode)) return Fail("cannot open '{}' as a disk: it is a directory", filename);
+  return Fail("cannot open '{}' as a disk: it is not a regular file", filename);
+}
+
+Unexpected OpenError(const FileOptions& options, int error) {
+  const std::string& filename = options.filename;
+  switch (error) {
+    case ENOENT:
+      return Fail("cannot open '{}': {}; a new disk is made with: truncate -s 10G FILE", filename,
+                  ErrnoText(error));
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      if (options.read_only) return Fail("cannot open '{}': {}", filename, ErrnoText(error));
+      return Fail(
+          "cannot open '{}' for writing: {}; make it writable for you, or give read-only=on",
+          filename, ErrnoText(error));
+    case EINVAL:
+      if (!options.cache_direct) break;
+      return Fail(
+          "cannot open '{}' with cache.direct=on: its file system has no direct I/O; leave "
+          "cache.direct off, or move the file",
+          filename);
+    default:
+      break;
+  }
+  return Fail("cannot open '{}': {}", filename, ErrnoText(error));
+}
+
+Result<void> LockWholeFile(int fd, const FileOptions& options) {
+  struct flock lock {};
+  lock.l_type = options.read_only ? F_RDLCK : F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return {};
+  if (errno == EAGAIN || errno == EACCES) {
+    return Fail("cannot lock '{}': it is in use by another disk or program; stop that one{}",
+                options.filename,
+                options.read_only ? "" : ", or give read-only=on to all that use it");
+  }
+  LOG("'{}' cannot be locked against other programs ({}): going on without", options.filename,
+      ErrnoText(errno));
+  return {};
+}
+
+// What O_DIRECT demands where the kernel does not say: the smaller size if a read of it works.
+uint32_t ProbeDirectIoBlock(int fd) {
+  constexpr size_t kLargeBlockBytes = 4096;
+  alignas(kLargeBlockBytes) static thread_local std::byte block[kLargeBlockBytes];
+  return ::pread(fd, block, kSectorBytes, 0) >= 0 ? kSectorBytes : kLargeBlockBytes;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BlockNode>> OpenFile(const FileOptions& options) {
+  const std::string& filename = options.filename;
+  // Looked at before it is opened, because opening a device or a pipe has effects.
+  struct stat status {};
+  if (::stat(filename.c_str(), &status) != 0) return OpenError(options, errno);
+  TRY_VOID(CheckFileType(filename, status.st_mode));
+  int flags = O_CLOEXEC | (options.read_only ? O_RDONLY : O_RDWR);
+  if (options.cache_direct) flags |= O_DIRECT;
+  UniqueFd fd(::open(filename.c_str(), flags));
+  if (!fd) return OpenError(options, errno);
+  if (::fstat(fd.get(), &status) != 0) return OpenError(options, errno);
+  TRY_VOID(CheckFileType(filename, status.st_mode));
+  TRY_VOID(LockWholeFile(fd.get(), options));
+  if (status.st_size == 0) {
+    return Fail("cannot use '{}' as a disk: it is empty; give it a size with: truncate -s 10G FILE",
+                filename);
+  }
+
+  DirectIoAlignment alignment;
+  if (options.cache_direct) {
+    alignment = ReadDirectIoAlignment(fd.get(), ProbeDirectIoBlock(fd.get()));
+  }
+  BlockLimits limits;
+  limits.logical_block_bytes = std::max<uint32_t>(kSectorBytes, alignment.block_bytes);
+  limits.physical_block_bytes = limits.logical_block_bytes;
+  limits.capacity_bytes = AlignUp(status.st_size, limits.logical_block_bytes);
+  limits.read_only = options.read_only;
+  limits.grows = !options.read_only;
+  limits.discard = options.discard && !options.read_only;
+  if (limits.discard) {
+    limits.discard_granularity_bytes =
+        std::max<uint32_t>(limits.logical_block_bytes, status.st_blksize);
+  }
+  DiskTransferOptions transfer{.filename = filename,
+                               .fd = fd.get(),
+                               .alignment = alignment,
+                               .zeroes_past_end = true,
+                               .no_flush = options.cache_no_flush};
+  return std::make_unique<FileNode>(std::move(fd), limits, std::move(transfer));
+}
+
+}  // namespace minivmm

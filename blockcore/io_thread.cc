@@ -1,0 +1,433 @@
+#include "blockcore/io_thread.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <mutex>
+#include <utility>
+
+#include "blockcore/base/check.h"
+
+namespace minivmm {
+namespace {
+
+constexpr unsigned kSubmissionEntries = 256;
+constexpr unsigned kCompletionEntries = 2048;
+// How many entries of each list one turn runs at most.
+constexpr int kTurnBudget = 1024;
+
+thread_local const IoThread* current_io_thread = nullptr;
+
+// A FIFO linked through the `next` member of its elements.
+template <typename T>
+class IntrusiveQueue {
+ public:
+  bool empty() const { return head_ == nullptr; }
+
+  void Push(T& element) {
+    element.next = nullptr;
+    (tail_ == nullptr ? head_ : tail_->next) = &element;
+    tail_ = &element;
+  }
+
+  T* Pop() {
+    T* element = head_;
+    if (element == nullptr) return nullptr;
+    head_ = element->next;
+    if (head_ == nullptr) tail_ = nullptr;
+    return element;
+  }
+
+  // Moves all of `other` to the end of this.
+  void Splice(IntrusiveQueue& other) {
+    if (other.empty()) return;
+    (tail_ == nullptr ? head_ : tail_->next) = other.head_;
+    tail_ = other.tail_;
+    other = {};
+  }
+
+ private:
+  T* head_ = nullptr;
+  T* tail_ = nullptr;
+};
+
+// Lets one thread wait for another. Notifies under its lock, so that the waiter may destroy it as
+// soon as it is awake.
+class OneShot {
+ public:
+  void Set() {
+    std::lock_guard lock(mutex_);
+    set_ = true;
+    condition_.notify_one();
+  }
+  void Wait() {
+    std::unique_lock lock(mutex_);
+    condition_.wait(lock, [this] { return set_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable condition_;
+  bool set_ = false;
+};
+
+Result<io_uring> CreateRing() {
+  // The best first: completions then run at the end of a turn only, and need no interrupt of the
+  // thread. Older kernels refuse flags that they do not know with EINVAL.
+  constexpr unsigned kFlagSets[] = {
+      IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+      IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
+      0,
+  };
+  int error = 0;
+  for (unsigned flags : kFlagSets) {
+    io_uring ring;
+    io_uring_params params{};
+    params.flags = flags | IORING_SETUP_CQSIZE;
+    params.cq_entries = kCompletionEntries;
+    error = -::io_uring_queue_init_params(kSubmissionEntries, &ring, &params);
+    if (error == 0) {
+      if ((params.features & IORING_FEAT_NODROP) == 0 ||
+          (params.features & IORING_FEAT_FAST_POLL) == 0) {
+        ::io_uring_queue_exit(&ring);
+        return Fail(
+            "cannot start an I/O thread: this kernel's io_uring is too old; use Linux 5.19 "
+            "or newer");
+      }
+      // Saves the look-up of the ring's descriptor in each call; older kernels do without.
+      ::io_uring_register_ring_fd(&ring);
+      return ring;
+    }
+    if (error != EINVAL) break;
+  }
+  switch (error) {
+    case EPERM:
+    case EACCES:
+      return Fail(
+          "cannot start an I/O thread: io_uring is forbidden here; as root, set "
+          "'sysctl kernel.io_uring_disabled=0', or allow io_uring in the container's seccomp "
+          "profile");
+    case ENOSYS:
+      return Fail(
+          "cannot start an I/O thread: this kernel has no io_uring; use one built with "
+          "CONFIG_IO_URING");
+    case ENOMEM:
+      return Fail(
+          "cannot start an I/O thread: no memory for an io_uring; raise the limit of locked "
+          "memory (ulimit -l)");
+    default:
+      return Fail("cannot start an I/O thread: cannot create an io_uring: {}", ErrnoText(error));
+  }
+}
+
+}  // namespace
+
+struct IoThread::State {
+  explicit State(EventFd wake_event) : wake(std::move(wake_event)) {
+    wake_operation.state = this;
+    wake_operation.done = [](IoOperation& operation, int32_t result) {
+      VMM_CHECK(result == sizeof(uint64_t) || result == -EINTR);
+      State& state = *static_cast<WakeOperation&>(operation).state;
+      if (!state.stopping) state.ArmWake();
+    };
+    stop_task.state = this;
+    stop_task.run = [](Task& task) {
+      State& state = *static_cast<StopTask&>(task).state;
+      state.stopping = true;
+      state.wake.Notify();  // completes the last read of the eventfd
+    };
+  }
+
+  struct WakeOperation : IoOperation {
+    State* state = nullptr;
+    uint64_t count = 0;
+  };
+  struct StopTask : Task {
+    State* state = nullptr;
+  };
+
+  io_uring_sqe& Prepare(IoOperation& operation);
+  void ArmWake();
+  void Submit(bool wait);
+  void Reap();
+  void RunOperations();
+  void RunTasks();
+  void RunRequests();
+  void RunEndOfTurnTasks();
+  bool HasWork() const;
+  void Loop();
+
+  io_uring ring{};
+  uint64_t in_ring = 0;  // operations prepared and not yet told of their completion
+  IntrusiveQueue<IoOperation> completed_operations;
+  IntrusiveQueue<Task> tasks;
+  IntrusiveQueue<BlockRequest> completed_requests;
+  IntrusiveQueue<Task> end_of_turn_tasks;
+  bool stopping = false;
+  WakeOperation wake_operation;
+  StopTask stop_task;
+  uint64_t doorbell_count = 0;
+
+  // Posting. `has_posted` and `asleep` pair up: the poster sets the first and looks at the second,
+  // the thread the other way round, so that one of them sees the other's.
+  EventFd wake;
+  std::mutex post_mutex;
+  IntrusiveQueue<Task> posted;  // guarded by post_mutex
+  std::atomic<bool> has_posted{false};
+  std::atomic<bool> asleep{false};
+};
+
+io_uring_sqe& IoThread::State::Prepare(IoOperation& operation) {
+  io_uring_sqe* sqe = ::io_uring_get_sqe(&ring);
+  while (sqe == nullptr) [[unlikely]] {
+      // Completions are moved to our list (their handlers must not run inside our caller), so that
+      // the kernel always has room for more.
+      Submit(/*wait=*/false);
+      Reap();
+      sqe = ::io_uring_get_sqe(&ring);
+    }
+  *sqe = {};
+  ::io_uring_sqe_set_data(sqe, &operation);
+  ++in_ring;
+  return *sqe;
+}
+
+void IoThread::State::ArmWake() {
+  ::io_uring_prep_read(&Prepare(wake_operation), wake.fd(), &wake_operation.count,
+                       sizeof(wake_operation.count), 0);
+}
+
+void IoThread::State::Submit(bool wait) {
+  int result =
+      wait ? ::io_uring_submit_and_wait(&ring, 1) : ::io_uring_submit_and_get_events(&ring);
+  // The kernel is short of memory or of room for completions: the next turn tries again.
+  VMM_CHECK(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
+}
+
+void IoThread::State::Reap() {
+  unsigned head;
+  unsigned count = 0;
+  io_uring_cqe* cqe;
+  io_uring_for_each_cqe(&ring, head, cqe) {
+    auto* operation = static_cast<IoOperation*>(::io_uring_cqe_get_data(cqe));
+    operation->reaped_result = cqe->res;
+    completed_operations.Push(*operation);
+    ++count;
+  }
+  ::io_uring_cq_advance(&ring, count);
+}
+
+void IoThread::State::RunOperations() {
+  for (int budget = kTurnBudget; budget > 0; --budget) {
+    IoOperation* operation = completed_operations.Pop();
+    if (operation == nullptr) return;
+    --in_ring;
+    operation->done(*operation, operation->reaped_result);
+  }
+}
+
+void IoThread::State::RunTasks() {
+  if (has_posted.load(std::memory_order_relaxed)) {
+    std::lock_guard lock(post_mutex);
+    has_posted.store(false, std::memory_order_relaxed);
+    tasks.Splice(posted);
+  }
+  for (int budget = kTurnBudget; budget > 0; --budget) {
+    Task* task = tasks.Pop();
+    if (task == nullptr) return;
+    task->run(*task);
+  }
+}
+
+void IoThread::State::RunRequests() {
+  for (int budget = kTurnBudget; budget > 0; --budget) {
+    BlockRequest* request = completed_requests.Pop();
+    if (request == nullptr) return;
+    while (request->RunCompletion()) {
+    }
+  }
+}
+
+void IoThread::State::RunEndOfTurnTasks() {
+  IntrusiveQueue<Task> due = std::exchange(end_of_turn_tasks, {});
+  while (Task* task = due.Pop()) task->run(*task);
+}
+
+bool IoThread::State::HasWork() const {
+  return !completed_operations.empty() || !tasks.empty() || !completed_requests.empty() ||
+         !end_of_turn_tasks.empty() || has_posted.load(std::memory_order_seq_cst);
+}
+
+void IoThread::State::Loop() {
+  ArmWake();
+  for (;;) {
+    Reap();
+    RunOperations();
+    RunTasks();
+    RunRequests();
+    RunEndOfTurnTasks();
+    if (HasWork()) {
+      Submit(/*wait=*/false);
+      continue;
+    }
+    if (stopping && in_ring == 0) return;
+    asleep.store(true, std::memory_order_seq_cst);
+    Submit(/*wait=*/!HasWork());
+    asleep.store(false, std::memory_order_relaxed);
+  }
+}
+
+// One eventfd that is always being read in the ring.
+class IoThread::Doorbell : public IoOperation {
+ public:
+  Doorbell(State& state, int fd, std::function<void()> on_ring)
+      : state_(state), fd_(fd), on_ring_(std::move(on_ring)) {
+    done = [](IoOperation& operation, int32_t read_result) {
+      static_cast<Doorbell&>(operation).OnRead(read_result);
+    };
+    cancel_.doorbell = this;
+    cancel_.done = [](IoOperation& operation, int32_t) {
+      static_cast<Cancel&>(operation).doorbell->OnUnarmed();
+    };
+  }
+
+  void Arm() { ::io_uring_prep_read(&state_.Prepare(*this), fd_, &count_, sizeof(count_), 0); }
+
+  // `unwatched` is set when the ring has forgotten this doorbell.
+  void StartUnwatch(OneShot& unwatched) {
+    unwatched_ = &unwatched;
+    pending_ = 2;  // the read and its cancellation, in whichever order
+    ::io_uring_prep_cancel(&state_.Prepare(cancel_), static_cast<IoOperation*>(this), 0);
+  }
+
+ private:
+  struct Cancel : IoOperation {
+    Doorbell* doorbell = nullptr;
+  };
+
+  void OnRead(int32_t read_result) {
+    if (unwatched_ != nullptr) {
+      OnUnarmed();
+      return;
+    }
+    VMM_CHECK(read_result == sizeof(count_) || read_result == -EINTR);
+    // Armed before the handler runs: what rings during it completes in a later turn.
+    Arm();
+    if (read_result == sizeof(count_)) on_ring_();
+  }
+
+  void OnUnarmed() {
+    if (--pending_ == 0) unwatched_->Set();
+  }
+
+  State& state_;
+  int fd_;
+  std::function<void()> on_ring_;
+  uint64_t count_ = 0;
+  Cancel cancel_;
+  OneShot* unwatched_ = nullptr;
+  int pending_ = 0;
+};
+
+IoThread::IoThread() = default;
+
+Result<std::unique_ptr<IoThread>> IoThread::Start(std::string name) {
+  TRY(EventFd wake, EventFd::Create());
+  std::unique_ptr<IoThread> io_thread(new IoThread);
+  io_thread->state_ = std::make_unique<State>(std::move(wake));
+  Result<void> started;
+  OneShot started_or_failed;
+  io_thread->thread_ = std::thread(
+      [&started, &started_or_failed, self = io_thread.get(), thread_name = name.substr(0, 15)] {
+        ::pthread_setname_np(::pthread_self(), thread_name.c_str());
+        sigset_t all_signals;
+        ::sigfillset(&all_signals);
+        ::pthread_sigmask(SIG_BLOCK, &all_signals, nullptr);
+        State& state = *self->state_;
+        // The ring is made here because the kernel ties it to the thread that makes it.
+        Result<io_uring> ring = CreateRing();
+        if (!ring) {
+          started = Unexpected(std::move(ring).error());
+          started_or_failed.Set();
+          return;
+        }
+        state.ring = *ring;
+        current_io_thread = self;
+        started_or_failed.Set();
+        state.Loop();
+        ::io_uring_queue_exit(&state.ring);
+      });
+  started_or_failed.Wait();
+  if (!started) {
+    io_thread->thread_.join();
+    return Unexpected(std::move(started).error());
+  }
+  return io_thread;
+}
+
+IoThread::~IoThread() {
+  if (!thread_.joinable()) return;  // it never started
+  VMM_CHECK(!IsCurrent());
+  RunAndWait([this] { VMM_CHECK(state_->doorbell_count == 0); });
+  Post(state_->stop_task);
+  thread_.join();
+  // A poster may still be about to leave Post.
+  std::lock_guard lock(state_->post_mutex);
+}
+
+void IoThread::Post(Task& task) {
+  std::lock_guard lock(state_->post_mutex);
+  state_->posted.Push(task);
+  state_->has_posted.store(true, std::memory_order_seq_cst);
+  if (state_->asleep.exchange(false, std::memory_order_seq_cst)) state_->wake.Notify();
+}
+
+void IoThread::RunAndWait(const std::function<void()>& work) {
+  VMM_CHECK(current_io_thread == nullptr);
+  struct WorkTask : Task {
+    const std::function<void()>* work;
+    OneShot done;
+  } task;
+  task.work = &work;
+  task.run = [](Task& self) {
+    auto& work_task = static_cast<WorkTask&>(self);
+    (*work_task.work)();
+    work_task.done.Set();
+  };
+  Post(task);
+  task.done.Wait();
+}
+
+IoThread::Doorbell* IoThread::WatchDoorbell(const EventFd& doorbell,
+                                            std::function<void()> on_ring) {
+  auto* watch = new Doorbell(*state_, doorbell.fd(), std::move(on_ring));
+  RunAndWait([this, watch] {
+    ++state_->doorbell_count;
+    watch->Arm();
+  });
+  return watch;
+}
+
+void IoThread::Unwatch(Doorbell* watch) {
+  VMM_CHECK(current_io_thread == nullptr);
+  OneShot unwatched;
+  RunAndWait([this, watch, &unwatched] {
+    --state_->doorbell_count;
+    watch->StartUnwatch(unwatched);
+  });
+  unwatched.Wait();
+  delete watch;
+}
+
+io_uring_sqe& IoThread::Prepare(IoOperation& operation) { return state_->Prepare(operation); }
+
+void IoThread::Complete(BlockRequest& request) { state_->completed_requests.Push(request); }
+
+void IoThread::RunAtEndOfTurn(Task& task) { state_->end_of_turn_tasks.Push(task); }
+
+bool IoThread::IsCurrent() const { return current_io_thread == this; }
+
+}  // namespace minivmm

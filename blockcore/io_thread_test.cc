@@ -1,0 +1,298 @@
+#include "blockcore/io_thread.h"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+namespace minivmm {
+namespace {
+
+std::unique_ptr<IoThread> StartThread() {
+  Result<std::unique_ptr<IoThread>> thread = IoThread::Start("test");
+  REQUIRE_MESSAGE(thread.has_value(), (thread ? "" : thread.error().message));
+  return std::move(*thread);
+}
+
+struct RecordingTask : Task {
+  RecordingTask(std::vector<int>& record_in, int number_in)
+      : record(&record_in), number(number_in) {
+    run = [](Task& task) {
+      auto& self = static_cast<RecordingTask&>(task);
+      self.record->push_back(self.number);
+    };
+  }
+  std::vector<int>* record;
+  int number;
+};
+
+TEST_CASE("Posted tasks run on the thread in the order of posting") {
+  auto thread = StartThread();
+  std::vector<int> record;
+  std::vector<RecordingTask> tasks;
+  for (int i = 0; i < 5000; ++i) tasks.emplace_back(record, i);
+  for (RecordingTask& task : tasks) thread->Post(task);
+  bool was_current = false;
+  thread->RunAndWait([&] { was_current = thread->IsCurrent(); });
+  CHECK(was_current);
+  CHECK_FALSE(thread->IsCurrent());
+  REQUIRE(record.size() == tasks.size());
+  for (int i = 0; i < 5000; ++i) REQUIRE(record[i] == i);
+}
+
+TEST_CASE("Tasks posted from many threads all run") {
+  auto thread = StartThread();
+  struct CountingTask : Task {
+    int* count;
+  };
+  int count = 0;  // changed on the I/O thread only
+  constexpr int kPerPoster = 2000;
+  std::vector<std::vector<CountingTask>> tasks(4);
+  for (auto& list : tasks) {
+    list.resize(kPerPoster);
+    for (CountingTask& task : list) {
+      task.count = &count;
+      task.run = [](Task& self) { ++*static_cast<CountingTask&>(self).count; };
+    }
+  }
+  std::vector<std::thread> posters;
+  for (auto& list : tasks) {
+    posters.emplace_back([&list, &thread] {
+      for (CountingTask& task : list) thread->Post(task);
+    });
+  }
+  for (std::thread& poster : posters) poster.join();
+  thread->RunAndWait([&] { CHECK(count == 4 * kPerPoster); });
+}
+
+TEST_CASE("A task that posts itself over and over keeps nobody else waiting") {
+  auto thread = StartThread();
+  struct Endless : Task {
+    IoThread* thread;
+    bool stop = false;
+  } endless;
+  endless.thread = thread.get();
+  endless.run = [](Task& task) {
+    auto& self = static_cast<Endless&>(task);
+    if (!self.stop) self.thread->Post(self);
+  };
+  thread->Post(endless);
+  thread->RunAndWait([&] { endless.stop = true; });
+}
+
+TEST_CASE("Each thread wakes the other at once when tasks bounce between two") {
+  auto a = StartThread();
+  auto b = StartThread();
+  struct Bouncing : Task {
+    IoThread* threads[2];
+    int left = 2000;
+    std::atomic<bool> done{false};
+  } ball;
+  ball.threads[0] = a.get();
+  ball.threads[1] = b.get();
+  ball.run = [](Task& task) {
+    auto& self = static_cast<Bouncing&>(task);
+    if (--self.left == 0) {
+      self.done = true;
+      self.done.notify_one();
+    } else {
+      self.threads[self.left % 2]->Post(self);
+    }
+  };
+  a->Post(ball);
+  ball.done.wait(false);
+  CHECK(ball.left == 0);
+}
+
+TEST_CASE("A doorbell calls its handler, and never again after Unwatch") {
+  auto thread = StartThread();
+  EventFd doorbell = *EventFd::Create();
+  std::atomic<int> rings{0};
+  for (int round = 0; round < 50; ++round) {
+    int before = rings;
+    IoThread::Doorbell* watch = thread->WatchDoorbell(doorbell, [&] {
+      ++rings;
+      rings.notify_one();
+    });
+    doorbell.Notify();
+    rings.wait(before);
+    doorbell.Notify();  // may or may not be seen before Unwatch
+    thread->Unwatch(watch);
+    int after = rings;
+    CHECK(after > before);
+    doorbell.Drain();
+    doorbell.Notify();
+    thread->RunAndWait([] {});
+    CHECK(rings == after);
+    CHECK(doorbell.Drain() == 1);
+  }
+}
+
+TEST_CASE("A doorbell that rang before the watch is heard") {
+  auto thread = StartThread();
+  EventFd doorbell = *EventFd::Create();
+  doorbell.Notify();
+  std::atomic<int> rings{0};
+  IoThread::Doorbell* watch = thread->WatchDoorbell(doorbell, [&] {
+    ++rings;
+    rings.notify_one();
+  });
+  rings.wait(0);
+  thread->Unwatch(watch);
+  CHECK(rings == 1);
+}
+
+struct CountingOperation : IoOperation {
+  CountingOperation() {
+    done = [](IoOperation& operation, int32_t result) {
+      auto& self = static_cast<CountingOperation&>(operation);
+      ++self.count;
+      self.last_result = result;
+    };
+  }
+  int count = 0;
+  int32_t last_result = -1;
+};
+
+TEST_CASE("More operations than the ring has room for all complete, once each") {
+  std::vector<CountingOperation> operations(10'000);
+  {
+    auto thread = StartThread();
+    thread->RunAndWait([&] {
+      for (CountingOperation& operation : operations) {
+        ::io_uring_prep_nop(&thread->Prepare(operation));
+      }
+      // No handler inside Prepare.
+      for (CountingOperation& operation : operations) CHECK(operation.count == 0);
+    });
+  }
+  for (CountingOperation& operation : operations) REQUIRE(operation.count == 1);
+}
+
+TEST_CASE("The destructor waits for operations in the ring") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  char byte = 0;
+  CountingOperation read;
+  auto thread = StartThread();
+  thread->RunAndWait([&] { ::io_uring_prep_read(&thread->Prepare(read), ends[0], &byte, 1, 0); });
+  std::thread writer([&] { CHECK(::write(ends[1], "x", 1) == 1); });
+  thread.reset();
+  CHECK(read.count == 1);
+  CHECK(read.last_result == 1);
+  CHECK(byte == 'x');
+  writer.join();
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST_CASE("An operation that fails is told of the error") {
+  auto thread = StartThread();
+  CountingOperation read;
+  char byte = 0;
+  thread->RunAndWait([&] { ::io_uring_prep_read(&thread->Prepare(read), -1, &byte, 1, 0); });
+  thread.reset();
+  CHECK(read.last_result == -EBADF);
+}
+
+struct Recorder {
+  static void Frame(void* self, BlockRequest& request) {
+    auto& recorder = *static_cast<Recorder*>(self);
+    recorder.record->push_back(recorder.number);
+    if (recorder.again > 0) {
+      --recorder.again;
+      request.PushCompletion(&Frame, self);
+      recorder.thread->Complete(request);
+    }
+  }
+  std::vector<int>* record;
+  int number;
+  IoThread* thread = nullptr;
+  int again = 0;
+};
+
+TEST_CASE("Frames run newest first, after the caller of Complete has returned") {
+  auto thread = StartThread();
+  std::vector<int> record;
+  Recorder caller{&record, 1}, filter{&record, 2};
+  BlockRequest request;
+  thread->RunAndWait([&] {
+    request.PushCompletion(&Recorder::Frame, &caller);
+    request.PushCompletion(&Recorder::Frame, &filter);
+    thread->Complete(request);
+    CHECK(record.empty());
+  });
+  thread.reset();
+  CHECK(record == std::vector<int>{2, 1});
+}
+
+TEST_CASE("A frame that submits the request again sees it again before the frames above") {
+  auto thread = StartThread();
+  std::vector<int> record;
+  Recorder caller{&record, 1}, filter{&record, 2, thread.get(), 2};
+  BlockRequest request;
+  thread->RunAndWait([&] {
+    request.PushCompletion(&Recorder::Frame, &caller);
+    request.PushCompletion(&Recorder::Frame, &filter);
+    thread->Complete(request);
+  });
+  thread.reset();
+  CHECK(record == std::vector<int>{2, 2, 2, 1});
+}
+
+TEST_CASE("A request that completes over and over keeps nobody else waiting") {
+  auto thread = StartThread();
+  std::vector<int> record;
+  Recorder endless{&record, 1, thread.get(), 1'000'000'000};
+  BlockRequest request;
+  thread->RunAndWait([&] {
+    request.PushCompletion(&Recorder::Frame, &endless);
+    thread->Complete(request);
+  });
+  thread->RunAndWait([&] { endless.again = 0; });
+  thread->RunAndWait([&] { CHECK_FALSE(record.empty()); });
+}
+
+TEST_CASE("End-of-turn tasks run once, after the completions of their turn") {
+  auto thread = StartThread();
+  std::vector<int> record;
+  RecordingTask end(record, 9);
+  Recorder first{&record, 1}, second{&record, 2};
+  BlockRequest requests[2];
+  thread->RunAndWait([&] {
+    thread->RunAtEndOfTurn(end);
+    requests[0].PushCompletion(&Recorder::Frame, &first);
+    requests[1].PushCompletion(&Recorder::Frame, &second);
+    thread->Complete(requests[0]);
+    thread->Complete(requests[1]);
+  });
+  thread.reset();
+  CHECK(record == std::vector<int>{1, 2, 9});
+}
+
+TEST_CASE("An end-of-turn task may ask for the next turn's end") {
+  auto thread = StartThread();
+  struct Again : Task {
+    IoThread* thread;
+    int left = 3;
+    std::atomic<bool> done{false};
+  } again;
+  again.thread = thread.get();
+  again.run = [](Task& task) {
+    auto& self = static_cast<Again&>(task);
+    if (--self.left > 0) {
+      self.thread->RunAtEndOfTurn(self);
+    } else {
+      self.done = true;
+      self.done.notify_one();
+    }
+  };
+  thread->RunAndWait([&] { thread->RunAtEndOfTurn(again); });
+  again.done.wait(false);
+  CHECK(again.left == 0);
+}
+
+}  // namespace
+}  // namespace minivmm
