@@ -1,5 +1,6 @@
-// GuestMemory: the guest's RAM as the VMM sees it, and the only place with guest-address arithmetic. One or two regions (below and above
-// the hole under 4 GiB), fixed after construction; any thread. The guest writes to it at any time: copy, then check, then use.
+// GuestMemory: the guest's RAM as the VMM sees it, and the only place with guest-address
+// arithmetic. One or two regions (below and above the hole under 4 GiB), fixed after construction;
+// any thread. The guest writes to it at any time: copy, then check, then use.
 #ifndef MINIVMM_DEVICES_GUEST_MEMORY_H_
 #define MINIVMM_DEVICES_GUEST_MEMORY_H_
 
@@ -20,11 +21,13 @@ class GuestMemory {
   // `regions` in rising order of address, not overlapping.
   explicit GuestMemory(std::vector<GuestRegion> regions);
 
-  // The host bytes of [address, address + length), which must lie in one region; empty span with data() == nullptr otherwise (and
-  // for ranges that wrap). A zero length is valid anywhere within a region.
+  // The host bytes of [address, address + length), which must lie in one region; empty span with
+  // data() == nullptr otherwise (and for ranges that wrap). A zero length is valid anywhere within
+  // a region.
   std::span<std::byte> Slice(uint64_t address, uint64_t length) const;
 
-  // Bytes from `address` to the end of its region, 0 when it lies in none: for ranges that straddle regions.
+  // Bytes from `address` to the end of its region, 0 when it lies in none: for ranges that straddle
+  // regions.
   uint64_t ContiguousBytes(uint64_t address) const;
 
   const std::vector<GuestRegion>& regions() const { return regions_; }

@@ -1,12 +1,14 @@
-// VirtioDevice: what a device model is to its transport. The transport (virtio_pci) edits registers and negotiates; the device sees whole
-// facts: accepted features, a configuration space of bytes, and at one moment checked rings.
+// VirtioDevice: what a device model is to its transport. The transport (virtio_pci) edits registers
+// and negotiates; the device sees whole facts: accepted features, a configuration space of bytes,
+// and at one moment checked rings.
 //
-//   status: reset ─ ACKNOWLEDGE ─ DRIVER ─ FEATURES_OK ─ DRIVER_OK ───────────────▶ Activate(queues)
-//             ▲                              │ AcceptsFeatures says no: bit stays 0        │
-//             └────────────── 0 written: StopDoorbells on all, then Reset ◀───────────────┘   (NEEDS_RESET: rings broken)
+//   status 0 ─ ACKNOWLEDGE ─ DRIVER ─ FEATURES_OK ─ DRIVER_OK ──▶ Activate(queues)
+//        ▲                                 │                             │
+//        │           AcceptsFeatures says no: the bit stays 0            │ NEEDS_RESET: rings broken
+//        └────────────────────── 0 written: Reset ◀──────────────────────┘
 //
-// A queue, to a device, is a ring and two eventfds. All functions are called with the transport's lock held, on a vCPU thread, never on
-// an I/O thread; limits and features are constant.
+// A queue, to a device, is a ring and two eventfds. All functions are called with the transport's
+// lock held, on a vCPU thread, never on an I/O thread; limits and features are constant.
 #ifndef MINIVMM_DEVICES_VIRTIO_DEVICE_H_
 #define MINIVMM_DEVICES_VIRTIO_DEVICE_H_
 
@@ -21,8 +23,8 @@
 
 namespace minivmm {
 
-// How a queue that found its ring broken tells the driver: DEVICE_NEEDS_RESET and a configuration interrupt (virtio 2.1.2). Any thread, no
-// lock, once per activation.
+// How a queue that found its ring broken tells the driver: DEVICE_NEEDS_RESET and a configuration
+// interrupt (virtio 2.1.2). Any thread, no lock, once per activation.
 class NeedsReset {
  public:
   virtual ~NeedsReset() = default;
@@ -32,9 +34,9 @@ class NeedsReset {
 struct ActiveQueue {
   uint16_t index;
   Virtqueue ring;
-  const EventFd* doorbell;   // written by KVM or the transport when the driver notifies
-  // Where to signal used buffers; nullptr when the driver gave the queue no vector. May change while the queue runs (the driver
-  // may remap a vector): load it for each interrupt.
+  const EventFd* doorbell;  // written by KVM or the transport when the driver notifies
+  // Where to signal used buffers; nullptr when the driver gave the queue no vector. May change
+  // while the queue runs (the driver may remap a vector): load it for each interrupt.
   const std::atomic<const EventFd*>* interrupt;
 };
 
@@ -48,20 +50,23 @@ class VirtioDevice {
  public:
   virtual ~VirtioDevice() = default;
 
-  virtual uint16_t device_id() const = 0;           // virtio 5: 2 = block
-  virtual uint64_t offered_features() const = 0;    // device bits and ring bits; the transport adds VERSION_1
+  virtual uint16_t device_id() const = 0;  // virtio 5: 2 = block
+  // Device bits and ring bits; the transport adds VERSION_1.
+  virtual uint64_t offered_features() const = 0;
   virtual std::span<const uint16_t> queue_max_sizes() const = 0;
-  virtual size_t config_bytes() const = 0;          // size of the device configuration space
-  // Whether FEATURES_OK may be set for this subset of the offered features (virtio 5.2.5.2: host-managed needs ZONED).
+  virtual size_t config_bytes() const = 0;  // size of the device configuration space
+  // Whether FEATURES_OK may be set for this subset of the offered features (virtio 5.2.5.2:
+  // host-managed needs ZONED).
   virtual bool AcceptsFeatures(uint64_t features) const = 0;
-  // `features` is what the driver has accepted so far (0 before FEATURES_OK): some fields depend on it. Offsets are within config_bytes().
+  // `features` is what the driver has accepted so far (0 before FEATURES_OK): some fields depend on
+  // it. Offsets are within config_bytes().
   virtual void ReadConfig(uint64_t features, uint64_t offset, std::span<std::byte> data) const = 0;
   virtual void WriteConfig(uint64_t features, uint64_t offset, std::span<const std::byte> data) = 0;
 
   // DRIVER_OK: queues begin to run on their I/O threads; what is in the rings already is processed.
   virtual void Activate(Activation activation) = 0;
-  // Two phases: all queues stop listening, then all requests in flight complete. Returns when the rings and guest memory are no
-  // longer touched. No effect when not active.
+  // Two phases: all queues stop listening, then all requests in flight complete. Returns when the
+  // rings and guest memory are no longer touched. No effect when not active.
   virtual void Reset() = 0;
 };
 

@@ -1,0 +1,220 @@
+#include "devices/virtio_blk_queue.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "blockcore/base/check.h"
+#include "blockcore/base/log.h"
+
+namespace minivmm {
+
+struct VirtioBlkQueue::Slot {
+  // Zones of one turn to the disk: a report of any length goes through this.
+  using ReportSlice = std::array<ZoneDescriptor, 64>;
+
+  VirtioBlkQueue* queue = nullptr;
+  std::optional<DescriptorChain> chain;
+  VirtioBlkRequest request;
+  BlockRequest disk_request;
+  uint64_t appended_at_bytes = 0;
+  std::optional<ZoneReportEncoder> report;
+  // Kept from the slot's first report on: few slots ever see one.
+  std::unique_ptr<ReportSlice> slice;
+};
+
+VirtioBlkQueue::VirtioBlkQueue(std::string name, BlockNode& disk, std::unique_ptr<IoThread> thread,
+                               uint16_t max_size)
+    : name_(std::move(name)),
+      disk_(disk),
+      slots_(std::make_unique<Slot[]>(max_size)),
+      max_size_(max_size),
+      thread_(std::move(thread)) {
+  for (uint16_t slot = 0; slot < max_size; ++slot) slots_[slot].queue = this;
+  end_of_turn_.queue = this;
+  end_of_turn_.run = [](Task& task) { static_cast<QueueTask&>(task).queue->OnEndOfTurn(); };
+  take_more_.queue = this;
+  take_more_.run = [](Task& task) {
+    auto& self = static_cast<QueueTask&>(task);
+    self.armed = false;
+    self.queue->TakeChains();
+  };
+}
+
+VirtioBlkQueue::~VirtioBlkQueue() { VMM_CHECK(!queue_.has_value()); }
+
+void VirtioBlkQueue::Start(ActiveQueue queue, const VirtioBlkRules& rules,
+                           NeedsReset* needs_reset) {
+  VMM_CHECK(!queue_.has_value() && queue.ring.size() <= max_size_);
+  const EventFd& doorbell = *queue.doorbell;
+  thread_->RunAndWait([&] {
+    queue_.emplace(std::move(queue));
+    rules_ = rules;
+    needs_reset_ = needs_reset;
+    stopped_ = false;
+    broken_ = false;
+  });
+  doorbell_ = thread_->WatchDoorbell(doorbell, [this] { TakeChains(); });
+  // The driver may have filled the ring, and rung, before anyone listened.
+  thread_->RunAndWait([this] { TakeChains(); });
+}
+
+void VirtioBlkQueue::StopDoorbell() {
+  thread_->Unwatch(std::exchange(doorbell_, nullptr));
+  thread_->RunAndWait([this] {
+    stopped_ = true;
+    // Else the last request's end of turn sees it.
+    if (in_flight_ == 0 && !end_of_turn_.armed) drained_.release();
+  });
+}
+
+void VirtioBlkQueue::Drain() {
+  drained_.acquire();
+  thread_->RunAndWait([this] {
+    // A ring that comes later finds its doorbell silent.
+    queue_->doorbell->Drain();
+    queue_.reset();
+  });
+}
+
+void VirtioBlkQueue::TakeChains() {
+  if (stopped_ || broken_) return;
+  Virtqueue& ring = queue_->ring;
+  ring.DisableDoorbell();
+  // As many as can be in the ring at once; a driver that is faster than this must not keep the turn
+  // from its end.
+  for (uint32_t budget = ring.size(); budget > 0; --budget) {
+    Result<std::optional<DescriptorChain>> chain = ring.Pop();
+    if (!chain) {
+      LOG_RATE_LIMITED(
+          "{}: the guest's driver broke the ring of queue {}: {}; the queue stops until "
+          "the device is reset",
+          name_, queue_->index, chain.error().message);
+      broken_ = true;
+      needs_reset_->Raise();
+      return;
+    }
+    if (chain->has_value()) {
+      StartRequest(std::move(**chain));
+    } else if (!ring.EnableDoorbell()) {
+      return;
+    }
+  }
+  more_waiting_ = true;
+  ArmEndOfTurn();
+}
+
+void VirtioBlkQueue::StartRequest(DescriptorChain chain) {
+  Slot& slot = slots_[chain.slot()];
+  slot.request = ParseRequest(chain, rules_);
+  if (slot.request.kind == VirtioBlkRequest::Kind::kAnswered) {
+    if (slot.request.status == nullptr) {
+      LOG_RATE_LIMITED(
+          "{}: the guest's driver sent a request without room for a status on queue {}", name_,
+          queue_->index);
+    }
+    GiveBack(std::move(chain), EncodeAnswer(slot.request, rules_));
+    return;
+  }
+  slot.chain.emplace(std::move(chain));
+  ++in_flight_;
+  slot.disk_request = BlockRequest{};
+  slot.disk_request.op = slot.request.op;
+  slot.disk_request.offset_bytes = slot.request.offset_bytes;
+  slot.disk_request.length_bytes = slot.request.length_bytes;
+  slot.disk_request.buffers = slot.request.data;
+  if (slot.request.kind == VirtioBlkRequest::Kind::kZoneReport) {
+    slot.report.emplace(slot.request);
+    if (!slot.slice) slot.slice = std::make_unique<Slot::ReportSlice>();
+    SubmitReportSlice(slot);
+  } else {
+    Submit(slot, [](void* self, BlockRequest&) {
+      Slot& done = *static_cast<Slot*>(self);
+      done.queue->OnDisk(done);
+    });
+  }
+}
+
+void VirtioBlkQueue::Submit(Slot& slot, BlockRequest::Done done) {
+  slot.disk_request.PushCompletion(done, &slot);
+  disk_.Submit(*thread_, slot.disk_request);
+}
+
+void VirtioBlkQueue::OnDisk(Slot& slot) {
+  const BlockRequest& result = slot.disk_request;
+  // FLUSH is always offered and CONFIG_WCE never: a driver without FLUSH takes each finished write
+  // for stable (virtio 5.2.6.2).
+  const bool writes = result.op == BlockOp::kWrite || result.op == BlockOp::kZoneAppend;
+  if (writes && result.status == BlockStatus::kOk && !(rules_.features & kBlkFeatureFlush)) {
+    slot.appended_at_bytes = result.appended_at_bytes;
+    slot.disk_request = BlockRequest{};
+    slot.disk_request.op = BlockOp::kFlush;
+    Submit(slot, [](void* self, BlockRequest& flushed) {
+      Slot& done = *static_cast<Slot*>(self);
+      done.queue->Finish(done, EncodeResult(done.request, flushed.status, done.appended_at_bytes));
+    });
+    return;
+  }
+  Finish(slot, EncodeResult(slot.request, result.status, result.appended_at_bytes));
+}
+
+void VirtioBlkQueue::SubmitReportSlice(Slot& slot) {
+  const size_t wanted = std::min<uint64_t>(slot.report->room(), slot.slice->size());
+  if (wanted == 0) {
+    Finish(slot, slot.report->Finish(BlockStatus::kOk));
+    return;
+  }
+  slot.disk_request.zones = std::span(*slot.slice).first(wanted);
+  Submit(slot, [](void* self, BlockRequest&) {
+    Slot& done = *static_cast<Slot*>(self);
+    done.queue->OnReportSlice(done);
+  });
+}
+
+void VirtioBlkQueue::OnReportSlice(Slot& slot) {
+  BlockRequest& result = slot.disk_request;
+  if (result.status == BlockStatus::kOk && result.zones_reported != 0) {
+    const std::span<const ZoneDescriptor> zones = result.zones.first(result.zones_reported);
+    slot.report->Add(zones);
+    const uint64_t next_bytes = zones.back().start_bytes + zones.back().length_bytes;
+    if (next_bytes < disk_.limits().capacity_bytes) {
+      result.offset_bytes = next_bytes;
+      result.zones_reported = 0;
+      SubmitReportSlice(slot);
+      return;
+    }
+  }
+  Finish(slot, slot.report->Finish(result.status));
+}
+
+void VirtioBlkQueue::Finish(Slot& slot, uint32_t written_bytes) {
+  DescriptorChain chain = std::move(*slot.chain);
+  slot.chain.reset();
+  --in_flight_;
+  GiveBack(std::move(chain), written_bytes);
+}
+
+void VirtioBlkQueue::GiveBack(DescriptorChain chain, uint32_t written_bytes) {
+  queue_->ring.Push(std::move(chain), written_bytes);
+  ArmEndOfTurn();
+}
+
+void VirtioBlkQueue::ArmEndOfTurn() {
+  if (std::exchange(end_of_turn_.armed, true)) return;
+  thread_->RunAtEndOfTurn(end_of_turn_);
+}
+
+void VirtioBlkQueue::OnEndOfTurn() {
+  end_of_turn_.armed = false;
+  if (queue_->ring.NeedsInterrupt()) {
+    // Acquire pairs with the transport's release when it changes the vector.
+    const EventFd* interrupt = queue_->interrupt->load(std::memory_order_acquire);
+    if (interrupt != nullptr) interrupt->Notify();
+  }
+  if (std::exchange(more_waiting_, false) && !std::exchange(take_more_.armed, true)) {
+    thread_->Post(take_more_);
+  }
+  if (stopped_ && in_flight_ == 0) drained_.release();
+}
+
+}  // namespace minivmm

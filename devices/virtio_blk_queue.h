@@ -1,0 +1,90 @@
+// VirtioBlkQueue: one virtqueue of a disk with its I/O thread. Takes chains off the ring, makes
+// requests of them, hands these to the disk, and gives the chains back with the answers. A request
+// never leaves the thread.
+//
+//   doorbell ─▶ pop, parse ──▶ disk ──▶ encode, push ──▶ end of turn: one interrupt at most
+//                     └── answered at once ──▲
+//
+//   idle ── Start ─▶ running ── StopDoorbell ─▶ draining ── Drain ─▶ idle
+//
+// Start, StopDoorbell and Drain are called by VirtioBlk on a vCPU thread, one at a time; all else
+// runs on the I/O thread. What requests need is kept per chain slot and allocated here once, so
+// that the hot path allocates nothing and takes no lock.
+#ifndef MINIVMM_DEVICES_VIRTIO_BLK_QUEUE_H_
+#define MINIVMM_DEVICES_VIRTIO_BLK_QUEUE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <semaphore>
+#include <string>
+
+#include "blockcore/block_node.h"
+#include "blockcore/io_thread.h"
+#include "devices/virtio_blk_request.h"
+#include "devices/virtio_device.h"
+
+namespace minivmm {
+
+class VirtioBlkQueue {
+ public:
+  // `name` stands in log lines. `disk` must outlive the queue. `max_size`: of the rings that it
+  // will be given.
+  VirtioBlkQueue(std::string name, BlockNode& disk, std::unique_ptr<IoThread> thread,
+                 uint16_t max_size);
+  // The queue is idle.
+  ~VirtioBlkQueue();
+
+  // Begins to serve the ring, and what is in it already. `needs_reset` is raised at most once, when
+  // the ring turns out broken; the queue then takes no more chains, and gives those in flight back
+  // without touching the ring.
+  void Start(ActiveQueue queue, const VirtioBlkRules& rules, NeedsReset* needs_reset);
+  // Takes no more chains from the ring. Requests in flight go on.
+  void StopDoorbell();
+  // After StopDoorbell: returns when no request is in flight and the ring has been dropped.
+  void Drain();
+
+ private:
+  struct Slot;
+
+  void TakeChains();
+  void StartRequest(DescriptorChain chain);
+  void Submit(Slot& slot, BlockRequest::Done done);
+  void SubmitReportSlice(Slot& slot);
+  void OnDisk(Slot& slot);
+  void OnReportSlice(Slot& slot);
+  void Finish(Slot& slot, uint32_t written_bytes);
+  void GiveBack(DescriptorChain chain, uint32_t written_bytes);
+  void OnEndOfTurn();
+
+  const std::string name_;
+  BlockNode& disk_;
+
+  // From Start to Drain.
+  std::optional<ActiveQueue> queue_;
+  VirtioBlkRules rules_;
+  NeedsReset* needs_reset_ = nullptr;
+  IoThread::Doorbell* doorbell_ = nullptr;  // the starting side's
+  bool stopped_ = true;
+  bool broken_ = false;
+  uint32_t in_flight_ = 0;
+  std::binary_semaphore drained_{0};
+
+  // Tasks with their owner. `armed`: in a list of the thread.
+  struct QueueTask : Task {
+    VirtioBlkQueue* queue = nullptr;
+    bool armed = false;
+  };
+  void ArmEndOfTurn();
+  QueueTask end_of_turn_;
+  QueueTask take_more_;
+  bool more_waiting_ = false;  // the ring held more than one turn may take
+
+  std::unique_ptr<Slot[]> slots_;  // by DescriptorChain::slot()
+  uint16_t max_size_;
+  std::unique_ptr<IoThread> thread_;  // last: joined before all that its tasks touch goes
+};
+
+}  // namespace minivmm
+
+#endif  // MINIVMM_DEVICES_VIRTIO_BLK_QUEUE_H_
