@@ -712,6 +712,10 @@ TEST_CASE("contradictions in a report are errors that name the zone") {
           l.zone_count = 10;
         }).starts_with("cannot use the disk's zones: it says to have 10 zones"));
   CHECK(error([](Report&, BlockLimits& l) {
+          l.zone_size_bytes = uint64_t{1} << 57;
+          l.capacity_bytes = uint64_t{9} << 57;
+        }).starts_with("cannot use the disk's zones: a zone size of 144115188075855872 bytes"));
+  CHECK(error([](Report&, BlockLimits& l) {
           l.zone_size_bytes = 0;
         }).starts_with("cannot use the disk's zones: a zone size of 0 bytes"));
   CHECK(error([](Report&, BlockLimits& l) {

@@ -25,7 +25,7 @@
 //
 // Locking: one mutex guards the model, lanes and tickets. It is held for short decisions only, never
 // across Submit of the medium, IoThread::Complete or Post: those are collected in a Turn and done
-// after the unlock. Lock order: nothing is locked inside. Lanes and tickets come from free lists that
+// after the unlock. No other lock is taken while it is held. Lanes and tickets come from free lists that
 // grow to the largest number ever in use.
 #ifndef MINIVMM_BLOCKCORE_ZONE_QUEUE_H_
 #define MINIVMM_BLOCKCORE_ZONE_QUEUE_H_
@@ -50,7 +50,8 @@ class ZoneQueue {
   // `medium` must outlive the queue and must not be used past it: only then is the model true.
   ZoneQueue(BlockNode& medium, ZoneModel model);
 
-  // No request is in flight, no I/O thread that was used is left running its completions.
+  // Nothing may be in flight, of callers or (an implicit close) of the queue itself: the I/O threads
+  // that were used have ended, which waits for both.
   ~ZoneQueue();
 
   ZoneQueue(const ZoneQueue&) = delete;

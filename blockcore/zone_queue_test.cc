@@ -756,6 +756,7 @@ TEST_CASE("reset-all waits for every zone and holds back what comes later (Z-22)
   CHECK(rig.Held() == "write@256+1");
   rig.Complete(0);
   CHECK(rig.Held() == "resetall@0");
+  CHECK(rig.medium.held()[0].thread == rig.threads[1].get());
   CHECK(rig.Written(1) == 512);
   rig.Complete();
   CHECK(reset.status() == Status::kOk);
