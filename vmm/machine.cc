@@ -1,0 +1,227 @@
+#include "vmm/machine.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <ranges>
+#include <string_view>
+#include <utility>
+
+#include "blockcore/base/check.h"
+#include "blockcore/base/units.h"
+#include "firmware/memory_layout.h"
+
+namespace minivmm {
+namespace {
+
+std::string SizeText(uint64_t bytes) {
+  if (bytes % 1_GiB == 0 && bytes != 0) return fmt::format("{} GiB", bytes >> 30);
+  if (bytes % 1_MiB == 0 && bytes != 0) return fmt::format("{} MiB", bytes >> 20);
+  return fmt::format("{} bytes", bytes);
+}
+
+std::string ZonesText(const BlockLimits& limits) {
+  if (limits.zoned == ZonedModel::kNone) return "not zoned";
+  auto limit = [](uint32_t zones) { return zones == 0 ? "any number" : fmt::format("{}", zones); };
+  return fmt::format("{}, {} zones of {}, at most {} open and {} active",
+                     limits.zoned == ZonedModel::kHostManaged ? "host-managed" : "host-aware",
+                     limits.zone_count, SizeText(limits.zone_size_bytes),
+                     limit(limits.max_open_zones), limit(limits.max_active_zones));
+}
+
+}  // namespace
+
+Machine::Machine(const MachineParts& parts, GuestRam ram, KvmVm vm)
+    : parts_(parts),
+      stop_machine_([this](StopRequest request) {
+        // vCPUs may all fail at once, and a guest may go on after it asked to stop: one request for each machine.
+        if (!stop_requested_.exchange(true)) parts_.loop.RequestStop(std::move(request));
+      }),
+      ram_(std::move(ram)),
+      memory_(ram_.regions()),
+      vm_(std::move(vm)),
+      pci_(kPciMmioStart, kPciMmioEnd),
+      power_ports_(stop_machine_),
+      vcpu_environment_{ports_, mmio_, memory_, stop_machine_} {}
+
+Machine::~Machine() = default;
+
+Result<std::unique_ptr<Machine>> Machine::Create(const MachineParts& parts) {
+  TRY(GuestRam ram, GuestRam::Allocate(parts.options.memory_bytes));
+  TRY(KvmVm vm, parts.kvm.CreateVm());
+  std::unique_ptr<Machine> machine(new Machine(parts, std::move(ram), std::move(vm)));
+  TRY_VOID(machine->AddMemory());
+  TRY(machine->irq_router_, IrqRouter::Create(machine->vm_));
+  TRY_VOID(machine->AddDisks());
+  TRY_VOID(machine->AddSerialPort());
+  TRY_VOID(machine->FillBuses());
+  TRY_VOID(machine->RegisterDoorbells());
+  TRY_VOID(machine->AddVcpus());
+  return machine;
+}
+
+Result<void> Machine::AddMemory() {
+  for (const Segment& segment : parts_.image.segments) {
+    std::span<std::byte> target = memory_.Slice(segment.guest_address, segment.bytes.size());
+    VMM_CHECK(target.data() != nullptr);  // the loader has checked
+    std::memcpy(target.data(), segment.bytes.data(), segment.bytes.size());
+  }
+  uint32_t slot = 0;
+  for (const GuestRegion& region : memory_.regions()) {
+    TRY_VOID(vm_.SetMemory(slot++, region.guest_address, region.host));
+  }
+  return {};
+}
+
+Result<void> Machine::AddDisks() {
+  const std::vector<DiskDevice>& devices = parts_.options.disks;
+  for (size_t i = 0; i < devices.size(); ++i) {
+    const DiskDevice& device = devices[i];
+    Disk disk;
+    TRY(disk.device, VirtioBlk::Create(
+                         {
+                             .name = device.id,
+                             .serial = device.serial,
+                             .num_queues = device.num_queues,
+                             .queue_size = device.queue_size,
+                         },
+                         *parts_.drives[i]));
+    TRY(disk.interrupts, irq_router_->CreateMsiSink(VirtioPci::VectorCount(*disk.device)));
+    TRY(disk.function, VirtioPci::Create(*disk.device, memory_, *disk.interrupts));
+    disks_.push_back(std::move(disk));
+  }
+  // Devices with a slot of their own first, so that the others do not take it.
+  for (bool with_slot : {true, false}) {
+    for (size_t i = 0; i < devices.size(); ++i) {
+      if (devices[i].slot.has_value() != with_slot) continue;
+      PciDevice& function = *disks_[i].function;
+      Result<void> added = with_slot ? pci_.Add(*devices[i].slot, function) : pci_.Add(function);
+      if (!added)
+        return Fail("--device virtio-blk-pci,id={}: {}", devices[i].id, added.error().message);
+    }
+  }
+  return {};
+}
+
+Result<void> Machine::AddSerialPort() {
+  if (parts_.options.serial.kind == SerialOutput::Kind::kNone) return {};
+  TRY(EventFd interrupt, EventFd::Create());
+  serial_interrupt_.emplace(std::move(interrupt));
+  TRY_VOID(irq_router_->ConnectLine(*serial_interrupt_, kSerialIrq));
+  serial_.emplace(SerialCallbacks{
+      .write_output = [this](std::string_view bytes) { WriteSerialOutput(bytes); },
+      .raise_interrupt = [this] { serial_interrupt_->Notify(); },
+      .input_room = [this] { parts_.loop.ResumeConsole(); },
+  });
+  return {};
+}
+
+// Pieces are short enough that a pipe or terminal that says it is writable takes them without blocking. So a reader that does not
+// read holds up the guest, but not the end of the machine.
+void Machine::WriteSerialOutput(std::string_view bytes) {
+  constexpr int kLookAgainMs = 100;
+  while (!bytes.empty()) {
+    pollfd output{parts_.serial_fd, POLLOUT, 0};
+    if (::poll(&output, 1, stopping_ ? 0 : kLookAgainMs) <= 0) {
+      if (stopping_) return;
+      continue;
+    }
+    ssize_t written = ::write(parts_.serial_fd, bytes.data(), bytes.size());
+    if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (written <= 0) return;  // the reader is gone; the guest need not know
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+Result<void> Machine::FillBuses() {
+  TRY_VOID(ports_.Add("PCI", kPciConfigPort, kPciConfigPortBytes, pci_.config_ports()));
+  TRY_VOID(mmio_.Add("PCI configuration space", kPciEcamAddress, kPciEcamBytes, pci_.ecam()));
+  for (const PlacedBar& bar : pci_.bars()) {
+    TRY_VOID(mmio_.Add("PCI BAR", bar.address, bar.size_bytes, *bar.handler));
+  }
+  if (serial_) TRY_VOID(ports_.Add("serial port", kSerialPort, Serial16550::kPorts, *serial_));
+  TRY_VOID(power_ports_.AddTo(ports_));
+  if (const auto& ports = parts_.options.debug_exit) {
+    debug_exit_.emplace([this](uint8_t exit_status) {
+      stop_machine_({.kind = StopRequest::Kind::kDebugExit, .exit_status = exit_status});
+    });
+    TRY_VOID(ports_.Add("--device isa-debug-exit", ports->iobase, ports->iosize, *debug_exit_));
+  }
+  return {};
+}
+
+Result<void> Machine::RegisterDoorbells() {
+  for (const Disk& disk : disks_) {
+    for (uint16_t queue = 0; queue < disk.function->queue_count(); ++queue) {
+      TRY_VOID(vm_.RegisterDoorbell(disk.function->doorbell_address(queue),
+                                    disk.function->doorbell(queue)));
+    }
+  }
+  return {};
+}
+
+Result<void> Machine::AddVcpus() {
+  for (uint32_t index = 0; index < parts_.options.cpu_count; ++index) {
+    TRY(std::unique_ptr<Vcpu> vcpu,
+        Vcpu::Create(parts_.kvm, vm_, index, parts_.options.cpu_count, vcpu_environment_));
+    vcpus_.push_back(std::move(vcpu));
+  }
+  return vcpus_[0]->SetBootState(parts_.image.entry);
+}
+
+StopRequest Machine::Run() {
+  if (serial_) {
+    parts_.loop.SetConsoleSink(
+        [this](std::string_view typed) { return serial_->AcceptInput(typed); });
+  }
+  // The first vCPU last: it is the one that wakes the others.
+  for (auto& vcpu : std::views::reverse(vcpus_)) vcpu->Start();
+  StopRequest request = parts_.loop.Run();
+  stopping_ = true;
+  for (auto& vcpu : vcpus_) vcpu->Stop();
+  parts_.loop.SetConsoleSink({});
+  if (serial_) serial_->FlushOutput();
+  for (Disk& disk : disks_) disk.device->Reset();
+  return request;
+}
+
+std::string Machine::Describe() const {
+  const CommandLine& options = parts_.options;
+  std::string text;
+  auto line = [&text](std::string_view what, const std::string& value) {
+    text += fmt::format("  {:<9} {}\n", what, value);
+  };
+  for (const GuestRegion& region : memory_.regions()) {
+    line("memory", fmt::format("{} at {:#x}", SizeText(region.host.size()), region.guest_address));
+  }
+  line("cpus", fmt::format("{}", options.cpu_count));
+  line("kernel",
+       fmt::format("{}, starts {} at {:#x}", options.kernel,
+                   parts_.image.entry.mode == BootMode::kPvh ? "by PVH" : "in 64-bit mode",
+                   parts_.image.entry.instruction_pointer));
+  if (!options.initrd.empty()) line("initrd", options.initrd);
+  line("append", options.command_line);
+  for (size_t i = 0; i < disks_.size(); ++i) {
+    const DiskDevice& device = options.disks[i];
+    const BlockLimits& limits = parts_.drives[i]->limits();
+    line("disk",
+         fmt::format(
+             "{} on drive {}: {}, blocks of {} bytes{}, {}; {} queue{} of {}, registers at {:#x}",
+             device.id, device.drive, SizeText(limits.capacity_bytes), limits.logical_block_bytes,
+             limits.read_only ? ", read-only" : "", ZonesText(limits), device.num_queues,
+             device.num_queues == 1 ? "" : "s", device.queue_size,
+             disks_[i].function->bar_address(VirtioPci::kBar)));
+  }
+  if (serial_)
+    line("serial", fmt::format("{}, ports {:#x}-{:#x}, IRQ {}", options.serial.text, kSerialPort,
+                               kSerialPort + Serial16550::kPorts - 1, kSerialIrq));
+  if (const auto& ports = options.debug_exit) {
+    line("exit", fmt::format("isa-debug-exit, ports {:#x}-{:#x}", ports->iobase,
+                             ports->iobase + ports->iosize - 1));
+  }
+  return text;
+}
+
+}  // namespace minivmm

@@ -1,0 +1,162 @@
+// minivmm's main: command line ─▶ what outlives a power cycle (disks, kernel, KVM) ─▶ machines, one for each power cycle ─▶ exit status.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <exception>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "blockcore/base/log.h"
+#include "blockcore/base/result.h"
+#include "blockcore/base/unique_fd.h"
+#include "blockcore/block_backend.h"
+#include "blockcore/block_graph.h"
+#include "blockcore/block_request.h"
+#include "blockcore/io_thread.h"
+#include "blockcore/sync_request.h"
+#include "firmware/acpi.h"
+#include "firmware/linux_loader.h"
+#include "vmm/command_line.h"
+#include "vmm/guest_ram.h"
+#include "vmm/kvm.h"
+#include "vmm/machine.h"
+#include "vmm/main_loop.h"
+#include "vmm/power_ports.h"
+#include "vmm/vcpu.h"
+
+namespace minivmm {
+namespace {
+
+// What the guest boots. The image borrows from the files.
+struct BootFiles {
+  Mapping kernel;
+  Mapping initrd;
+  BootImage image;
+};
+
+Result<BootFiles> LoadBootFiles(const CommandLine& line) {
+  BootFiles files;
+  TRY(files.kernel, MapFile("kernel", line.kernel));
+  if (!line.initrd.empty()) {
+    TRY(files.initrd, MapFile("initrd", line.initrd));
+  }
+  AcpiTables acpi = BuildAcpiTables({.cpu_count = line.cpu_count});
+  TRY(files.image, LoadLinux({
+                       .kernel = files.kernel.bytes(),
+                       .kernel_name = line.kernel,
+                       .initrd = files.initrd.bytes(),
+                       .initrd_name = line.initrd,
+                       .command_line = line.command_line,
+                       .ram_bytes = line.memory_bytes,
+                       .rsdp_address = acpi.rsdp_address,
+                   }));
+  files.image.segments.push_back(std::move(acpi.segment));
+  files.image.segments.push_back(BuildResetVector());
+  if (files.image.entry.mode == BootMode::kLong64) files.image.segments.push_back(BuildBootGdt());
+  return files;
+}
+
+// All that --blockdev describes, also what no device uses; returns those of the disks.
+Result<Drives> OpenDrives(const CommandLine& line, BlockGraph& graph) {
+  for (const std::string& text : line.blockdevs) {
+    if (Result<void> added = graph.Add(text); !added) {
+      return Fail("--blockdev {}: {}", text, added.error().message);
+    }
+  }
+  Drives drives;
+  for (const DiskDevice& disk : line.disks) {
+    Result<std::unique_ptr<BlockBackend>> drive =
+        BlockBackend::Create(graph, disk.drive, fmt::format("device '{}'", disk.id));
+    if (!drive) return Fail("--device virtio-blk-pci: {}", drive.error().message);
+    drives.push_back(std::move(*drive));
+  }
+  return drives;
+}
+
+// Standard output or a file; the machine never writes to it in a dry run.
+Result<UniqueFd> OpenSerialOutput(const CommandLine& line) {
+  std::string path = "/dev/null";
+  int flags = O_WRONLY | O_CLOEXEC | O_NOCTTY;
+  if (line.serial.kind == SerialOutput::Kind::kStdio) return UniqueFd(::dup(STDOUT_FILENO));
+  if (line.serial.kind == SerialOutput::Kind::kFile && line.action == CommandLine::Action::kRun) {
+    path = line.serial.path;
+    flags |= O_CREAT | O_TRUNC;
+  }
+  UniqueFd fd(::open(path.c_str(), flags, 0666));
+  if (!fd) return Fail("--serial: cannot open '{}': {}", path, ErrnoText(errno));
+  return fd;
+}
+
+// The guest's last writes reach the medium, also of a guest that was not allowed to end in order.
+void FlushDrives(const Drives& drives, const CommandLine& line) {
+  for (size_t i = 0; i < drives.size(); ++i) {
+    if (drives[i]->limits().read_only) continue;
+    Result<std::unique_ptr<IoThread>> thread = IoThread::Start("io/flush");
+    BlockRequest flush;
+    flush.op = BlockOp::kFlush;
+    if (!thread || SubmitAndWait(**thread, *drives[i], flush) != BlockStatus::kOk) {
+      LOG("drive '{}': the final flush failed: the last writes may be lost if the host goes down",
+          line.disks[i].drive);
+    }
+  }
+}
+
+Result<int> Run(const CommandLine& line) {
+  TRY(BootFiles files, LoadBootFiles(line));
+  TRY(Kvm kvm, Kvm::Open());
+  BlockGraph graph;
+  TRY(Drives drives, OpenDrives(line, graph));
+  TRY(std::unique_ptr<MainLoop> loop, MainLoop::Create());
+  TRY(UniqueFd serial, OpenSerialOutput(line));
+  const MachineParts parts{line, kvm, *loop, files.image, drives, serial.get()};
+  TRY(std::unique_ptr<Machine> machine, Machine::Create(parts));
+
+  if (line.action == CommandLine::Action::kDryRun) {
+    std::printf("minivmm would start this machine:\n%s", machine->Describe().c_str());
+    return 0;
+  }
+  if (line.serial.kind == SerialOutput::Kind::kStdio) TRY_VOID(loop->OpenConsole());
+
+  StopRequest stop = machine->Run();
+  while (stop.kind == StopRequest::Kind::kReset && !line.no_reboot) {
+    machine.reset();  // before the next one takes memory and disks
+    TRY(machine, Machine::Create(parts));
+    stop = machine->Run();
+  }
+  machine.reset();
+  FlushDrives(drives, line);
+  loop.reset();  // the terminal is itself again when the last line is printed
+  if (!stop.message.empty()) LOG("{}", stop.message);
+  return stop.kind == StopRequest::Kind::kFailure ? 1 : stop.exit_status;
+}
+
+Result<int> Main(std::span<const char* const> arguments) {
+  TRY(const CommandLine line, ParseCommandLine(arguments));
+  if (line.action == CommandLine::Action::kPrint) {
+    std::fputs(line.text.c_str(), stdout);
+    return 0;
+  }
+  return Run(line);
+}
+
+}  // namespace
+}  // namespace minivmm
+
+int main(int argc, char** argv) {
+  // Set-up may run out of memory, and Asio reports its failures like this; nothing throws once a guest runs.
+  try {
+    minivmm::Result<int> exit_status =
+        minivmm::Main(std::span<const char* const>(argv, static_cast<size_t>(argc)).subspan(1));
+    if (exit_status) return *exit_status;
+    LOG("{}", exit_status.error().message);
+  } catch (const std::exception& exception) {
+    LOG("cannot go on: {}", exception.what());
+  }
+  return 1;
+}

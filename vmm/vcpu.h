@@ -1,0 +1,81 @@
+// Vcpu: one virtual CPU and the thread `vcpu/N` that runs it. The machine makes all of them on the
+// main thread, starts them, and stops them before anything that a guest can reach is taken away.
+//
+//   Create ─▶ Start ─▶ KVM_RUN ─▶ exit ─▶ ports and MMIO: IoBus ─▶ KVM_RUN …      until Stop (main
+//   thread), or until the guest
+//                                                                                  dies:
+//                                                                                  on_failure, and
+//                                                                                  the thread ends
+//
+// Halting, interrupts, and the start of CPUs 1 to N-1 (INIT, start-up IPI) happen inside KVM and
+// never come here.
+#ifndef MINIVMM_VMM_VCPU_H_
+#define MINIVMM_VMM_VCPU_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "blockcore/base/result.h"
+#include "devices/guest_memory.h"
+#include "firmware/boot_image.h"
+#include "vmm/io_bus.h"
+#include "vmm/kvm.h"
+#include "vmm/stop_request.h"
+
+namespace minivmm {
+
+// What all vCPUs of a machine share. Outlives them.
+struct VcpuEnvironment {
+  const IoBus& ports;
+  const IoBus& mmio;
+  const GuestMemory& memory;
+  // Any vCPU's thread; may be called more than once.
+  std::function<void(StopRequest)> stop_machine;
+};
+
+class Vcpu {
+ public:
+  // vCPU `index` of `count`: features and registers that every vCPU needs.
+  static Result<std::unique_ptr<Vcpu>> Create(const Kvm& kvm, KvmVm& vm, uint32_t index,
+                                              uint32_t count, const VcpuEnvironment& environment);
+  ~Vcpu();
+
+  // The state in which the first vCPU enters the kernel. Before Start.
+  Result<void> SetBootState(const BootEntry& entry);
+
+  // Starts the thread.
+  void Start();
+  // Makes the thread leave the guest and joins it. No effect when not started. Not on a vCPU
+  // thread.
+  void Stop();
+
+ private:
+  Vcpu(KvmVcpu vcpu, uint32_t index, const VcpuEnvironment& environment)
+      : vcpu_(std::move(vcpu)), index_(index), environment_(environment) {}
+
+  void Loop();
+  bool HandleExit();
+  void HandlePorts();
+  void HandleMmio();
+  void ReportDeath(const std::string& what);
+  std::string DescribeRegisters() const;
+  std::string DescribeInstruction() const;
+
+  KvmVcpu vcpu_;
+  uint32_t index_;
+  const VcpuEnvironment& environment_;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+// The descriptors that Linux's 64-bit boot protocol wants in a table: 0x10 code, 0x18 data. To be
+// placed before a kLong64 start.
+Segment BuildBootGdt();
+
+}  // namespace minivmm
+
+#endif  // MINIVMM_VMM_VCPU_H_
