@@ -79,8 +79,14 @@ class NodeDescription {
 
   Result<std::string> TakeFilename() {
     std::optional<std::string> filename = options.TakeString("filename");
-    if (!filename || filename->empty()) return Fail("driver '{}' needs 'filename'", driver);
-    return *filename;
+    if (filename && !filename->empty()) return *filename;
+    TRY_VOID(CheckAllTaken());
+    return Fail("driver '{}' needs 'filename'", driver);
+  }
+
+  // After the last option was asked for. Also where a needed one is missing: a misspelt name is the better explanation.
+  Result<void> CheckAllTaken() const {
+    return options.CheckAllTaken(fmt::format("driver '{}'", driver));
   }
 
   // For drivers that do disk I/O: there is one way to do it.
@@ -110,6 +116,7 @@ class NodeDescription {
       HandDown(common, *nested);
       TRY(child_, graph_.AddNode(std::move(*nested), outer_name_, depth_ + 1));
     } else {
+      TRY_VOID(CheckAllTaken());
       return Fail(
           "driver '{}' needs '{}': the name of a node added before, or a description such as "
           "{}.driver=file,{}.filename=…",
@@ -136,9 +143,9 @@ namespace {
 using NewNode = Result<std::unique_ptr<BlockNode>>;
 
 NewNode MakeFile(NodeDescription& description) {
-  TRY(std::string filename, description.TakeFilename());
   TRY_VOID(description.TakeAio());
-  TRY_VOID(description.options.CheckAllTaken("driver 'file'"));
+  TRY(std::string filename, description.TakeFilename());
+  TRY_VOID(description.CheckAllTaken());
   const CommonOptions& common = description.common;
   return OpenFile({.filename = std::move(filename),
                    .read_only = common.read_only.value_or(false),
@@ -148,9 +155,9 @@ NewNode MakeFile(NodeDescription& description) {
 }
 
 NewNode MakeHostDevice(NodeDescription& description) {
-  TRY(std::string filename, description.TakeFilename());
   TRY_VOID(description.TakeAio());
-  TRY_VOID(description.options.CheckAllTaken("driver 'host_device'"));
+  TRY(std::string filename, description.TakeFilename());
+  TRY_VOID(description.CheckAllTaken());
   const CommonOptions& common = description.common;
   return OpenHostDevice({.filename = std::move(filename),
                          .read_only = common.read_only.value_or(false),
@@ -163,7 +170,7 @@ NewNode MakeNull(NodeDescription& description) {
   NullOptions null_options;
   TRY(std::optional<uint64_t> size_bytes, description.options.TakeSize("size"));
   TRY(std::optional<bool> read_zeroes, description.options.TakeBool("read-zeroes"));
-  TRY_VOID(description.options.CheckAllTaken("driver 'null-co'"));
+  TRY_VOID(description.CheckAllTaken());
   null_options.size_bytes = size_bytes.value_or(null_options.size_bytes);
   null_options.read_zeroes = read_zeroes.value_or(false);
   null_options.read_only = description.common.read_only.value_or(false);
@@ -178,7 +185,7 @@ NewNode MakeRaw(NodeDescription& description) {
   TRY(std::optional<uint64_t> offset_bytes, description.options.TakeSize("offset"));
   TRY(std::optional<uint64_t> size_bytes, description.options.TakeSize("size"));
   TRY(BlockNode * child, description.TakeChild("file"));
-  TRY_VOID(description.options.CheckAllTaken("driver 'raw'"));
+  TRY_VOID(description.CheckAllTaken());
   const CommonOptions& common = description.common;
   return CreateRaw(*child, {.offset_bytes = offset_bytes.value_or(0),
                             .size_bytes = size_bytes,

@@ -168,7 +168,9 @@ TEST_CASE("Unknown drivers and options name the nearest known one") {
         "unknown option 'szie' for driver 'null-co'; did you mean 'size'?");
   CHECK(AddError(graph, "node-name=a,driver=raw,file.driver=null-co,file.sise=1G") ==
         "unknown option 'file.sise' for driver 'null-co'; did you mean 'size'?");
-  CHECK(AddError(graph, "node-name=a,driver=file,filname=x") == "driver 'file' needs 'filename'");
+  CHECK(AddError(graph, "node-name=a,driver=file,filname=x") ==
+        "unknown option 'filname' for driver 'file'; did you mean 'filename'?");
+  CHECK(AddError(graph, "node-name=a,driver=file") == "driver 'file' needs 'filename'");
   CHECK(AddError(graph, "node-name=a,driver=file,filename=/x,cache.drect=on") ==
         "unknown option 'cache.drect' for driver 'file'; did you mean 'cache.direct'?");
 }

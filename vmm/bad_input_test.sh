@@ -60,6 +60,8 @@ refuses "id=d1: " "${kernel[@]}" --blockdev driver=null-co,node-name=d0 --blockd
 refuses "node-name 'd0' is given twice" "${kernel[@]}" "${disk[@]}" --blockdev node-name=d0,driver=null-co
 refuses "unknown block driver 'qcow2'" "${kernel[@]}" --blockdev node-name=d0,driver=qcow2,filename=disk.img
 refuses "did you mean 'read-only'?" "${kernel[@]}" --blockdev node-name=d0,driver=file,filename=disk.img,read-onyl=on
+refuses "did you mean 'filename'?" "${kernel[@]}" --blockdev node-name=d0,driver=file,filname=disk.img
+refuses "unknown option 'fil.driver' for driver 'raw'" "${kernel[@]}" --blockdev node-name=d0,driver=raw,fil.driver=file,fil.filename=disk.img
 refuses "'missing.img'" "${kernel[@]}" --blockdev node-name=d0,driver=file,filename=missing.img
 refuses "'directory'" "${kernel[@]}" --blockdev node-name=d0,driver=file,filename=directory
 refuses "'disk.img'" "${kernel[@]}" --blockdev node-name=d0,driver=host_device,filename=disk.img
