@@ -1,5 +1,6 @@
-// BlockNode: a node of the block graph, after QEMU's block layer but with two functions. Leaves are `host_device`, `file` and `null-co`;
-// filters own their child node. BlockLimits travel from the leaf to the top, each filter adjusting them.
+// BlockNode: a node of the block graph, after QEMU's block layer but with two functions. Leaves are
+// `host_device`, `file` and `null-co`; filters own their child node. BlockLimits travel from the
+// leaf to the top, each filter adjusting them.
 #ifndef MINIVMM_BLOCKCORE_BLOCK_NODE_H_
 #define MINIVMM_BLOCKCORE_BLOCK_NODE_H_
 
@@ -17,17 +18,17 @@ struct BlockLimits {
   uint32_t logical_block_bytes = 512;   // power of two, 512 to 64 KiB: unit of addressing
   uint32_t physical_block_bytes = 512;  // power of two, >= logical
   bool read_only = false;
-  bool discard = false;                 // kDiscard does something
+  bool discard = false;  // kDiscard does something
   uint32_t discard_granularity_bytes = 0;
-  bool grows = false;                   // a write behind the capacity makes it longer (a file)
+  bool grows = false;  // a write behind the capacity makes it longer (a file)
 
   ZonedModel zoned = ZonedModel::kNone;
   // All below: 0 unless zoned.
-  uint64_t zone_size_bytes = 0;         // of every zone but possibly the last
+  uint64_t zone_size_bytes = 0;  // of every zone but possibly the last
   uint32_t zone_count = 0;
-  uint32_t max_open_zones = 0;          // 0 = no limit
-  uint32_t max_active_zones = 0;        // 0 = no limit
-  uint64_t max_append_bytes = 0;        // 0 = no append; else a multiple of write_granularity_bytes
+  uint32_t max_open_zones = 0;    // 0 = no limit
+  uint32_t max_active_zones = 0;  // 0 = no limit
+  uint64_t max_append_bytes = 0;  // 0 = no append; else a multiple of write_granularity_bytes
   uint32_t write_granularity_bytes = 0;  // of writes and appends in sequential zones
 
   bool operator==(const BlockLimits&) const = default;
@@ -39,8 +40,8 @@ class BlockNode {
 
   virtual const BlockLimits& limits() const = 0;
 
-  // Starts `request` on `thread`, which must be the calling thread. The request completes exactly once, through
-  // IoThread::Complete on the same thread, never inside Submit.
+  // Starts `request` on `thread`, which must be the calling thread. The request completes exactly
+  // once, through IoThread::Complete on the same thread, never inside Submit.
   virtual void Submit(IoThread& thread, BlockRequest& request) = 0;
 };
 

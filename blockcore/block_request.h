@@ -1,12 +1,14 @@
-// BlockRequest: one object for all layers, from the device that popped it to the leaf that does the I/O and back.
+// BlockRequest: one object for all layers, from the device that popped it to the leaf that does the
+// I/O and back.
 //
 //   caller                         filter                              leaf
 //   fills op, offset, buffers ──▶  PushCompletion(mine), passes on ──▶ starts I/O
 //   its frame runs last       ◀──  its frame runs first            ◀── sets status, IoThread::Complete
 //
-// Ownership: the caller owns the request and everything it points to, from Submit until its own completion frame has run; layers
-// below borrow it. Thread: a request stays on the I/O thread on which it was submitted. It completes exactly once and never
-// inside Submit, so that no caller holds half-done state.
+// Ownership: the caller owns the request and everything it points to, from Submit until its own
+// completion frame has run; layers below borrow it. Thread: a request stays on the I/O thread on
+// which it was submitted. It completes exactly once and never inside Submit, so that no caller
+// holds half-done state.
 #ifndef MINIVMM_BLOCKCORE_BLOCK_REQUEST_H_
 #define MINIVMM_BLOCKCORE_BLOCK_REQUEST_H_
 
@@ -24,57 +26,62 @@ namespace minivmm {
 enum class BlockOp : uint8_t {
   kRead,
   kWrite,
-  kFlush,        // everything that completed before is on stable storage afterwards
-  kDiscard,      // the range's content is no longer needed; reads give old data or zeroes
-  kZoneAppend,   // offset = start of the zone; the data goes to the write pointer
-  kZoneReport,   // offset = any byte of the first zone wanted; fills `zones`
-  kZoneOpen,     // offset = start of the zone, for these four
+  kFlush,       // everything that completed before is on stable storage afterwards
+  kDiscard,     // the range's content is no longer needed; reads give old data or zeroes
+  kZoneAppend,  // offset = start of the zone; the data goes to the write pointer
+  kZoneReport,  // offset = any byte of the first zone wanted; fills `zones`
+  kZoneOpen,    // offset = start of the zone, for these four
   kZoneClose,
   kZoneFinish,
   kZoneReset,
   kZoneResetAll,  // offset ignored
 };
 
-// The one enum of results that callers branch on. Each maps to one virtio status (devices/virtio_blk_request.h).
+// The one enum of results that callers branch on. Each maps to one virtio status
+// (devices/virtio_blk_request.h).
 enum class BlockStatus : uint8_t {
   kOk,
   kIoError,
-  kOutOfRange,        // beyond the capacity
-  kReadOnly,          // the disk or the node is read-only
-  kUnsupported,       // this node has no such operation
-  kZoneInvalid,       // zone condition, type, boundary or capacity forbids it
-  kZoneUnaligned,     // not at the write pointer, or not a multiple of the write granularity
-  kZoneOpenLimit,     // one open zone too many
-  kZoneActiveLimit,   // one active zone too many
+  kOutOfRange,       // beyond the capacity
+  kReadOnly,         // the disk or the node is read-only
+  kUnsupported,      // this node has no such operation
+  kZoneInvalid,      // zone condition, type, boundary or capacity forbids it
+  kZoneUnaligned,    // not at the write pointer, or not a multiple of the write granularity
+  kZoneOpenLimit,    // one open zone too many
+  kZoneActiveLimit,  // one active zone too many
 };
 
 struct BlockRequest {
   using Done = void (*)(void* self, BlockRequest& request);
 
-  // Set by the caller. A filter may change them on the way down and restores in its frame what it changed.
+  // Set by the caller. A filter may change them on the way down and restores in its frame what it
+  // changed.
   BlockOp op = BlockOp::kRead;
   uint64_t offset_bytes = 0;
-  uint64_t length_bytes = 0;           // read, write, append: sum of `buffers`; discard: the range
-  std::span<const iovec> buffers;      // host memory; zero-length elements are allowed
-  std::span<ZoneDescriptor> zones;     // kZoneReport: room for the answer
+  uint64_t length_bytes = 0;        // read, write, append: sum of `buffers`; discard: the range
+  std::span<const iovec> buffers;   // host memory; zero-length elements are allowed
+  std::span<ZoneDescriptor> zones;  // kZoneReport: room for the answer
 
   // Results.
   BlockStatus status = BlockStatus::kOk;
-  uint64_t appended_at_bytes = 0;      // kZoneAppend: where the data went
-  uint32_t zones_reported = 0;         // kZoneReport: descriptors filled in `zones`
+  uint64_t appended_at_bytes = 0;  // kZoneAppend: where the data went
+  uint32_t zones_reported = 0;     // kZoneReport: descriptors filled in `zones`
 
-  // For the layer that holds the request at the moment: a link of its waiting list. IoThread uses it after Complete.
+  // For the layer that holds the request at the moment: a link of its waiting list. IoThread uses
+  // it after Complete.
   BlockRequest* next = nullptr;
 
-  // The caller, and each filter that wants to see the completion, pushes one frame before passing the request on.
+  // The caller, and each filter that wants to see the completion, pushes one frame before passing
+  // the request on.
   void PushCompletion(Done done, void* self) {
     VMM_CHECK(frame_count_ < kMaxFrames);
     frames_[frame_count_++] = {done, self};
   }
 
-  // Runs the newest frame; true when the next one is to be run as well, false when the request is none of the caller's business
-  // any more: it was the last frame (the request may be gone), or the frame pushed a frame again to submit the request once more or to
-  // hold it, and IoThread::Complete will bring it back. Only IoThread calls it.
+  // Runs the newest frame; true when the next one is to be run as well, false when the request is
+  // none of the caller's business any more: it was the last frame (the request may be gone), or the
+  // frame pushed a frame again to submit the request once more or to hold it, and
+  // IoThread::Complete will bring it back. Only IoThread calls it.
   bool RunCompletion() {
     VMM_CHECK(frame_count_ > 0);
     int left = --frame_count_;

@@ -2,10 +2,10 @@
 // I/O thread's ring; `file` and `host_device` are made of it. Any number of I/O threads may use one
 // DiskTransfer at the same time; it has no state that changes.
 //
-//   request ─▶ aligned for the descriptor?  yes: the request's own buffers go to the kernel
-//                                           no:  pieces of at most 256 KiB, one after the other,
-//                                           through
-//                                                one of the thread's bounce buffers
+//   request ─▶ aligned for the descriptor?
+//                yes: the request's own buffers go to the kernel
+//                no:  pieces of at most 256 KiB, one after the other, through one of the thread's
+//                     bounce buffers
 //
 // Short transfers go on where they stopped. A read copies out of a bounce buffer only what the
 // kernel put there. It does not check ranges, permissions or zones: BlockBackend and ZoneQueue do.

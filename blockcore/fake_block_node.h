@@ -1,5 +1,5 @@
-// FakeBlockNode: a leaf for tests. It records what arrives, and completes it when, in which order and
-// with which status the test says; or by itself. What a request does (fill a read, move a write
+// FakeBlockNode: a leaf for tests. It records what arrives, and completes it when, in which order
+// and with which status the test says; or by itself. What a request does (fill a read, move a write
 // pointer) is the test's `effect`, run at the moment of completion. Any number of I/O threads may
 // submit. Nothing here checks that a caller keeps the rules: derive from it for that.
 //

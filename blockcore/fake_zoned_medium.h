@@ -7,8 +7,8 @@
 //   - after a failed write refuses all writes to the zone until it has been reported or reset,
 //   - reads 0xEE where nothing was written, and old data after a reset,
 //
-// and counts as a violation whatever a caller who knows the rules would never send. Fields are to be
-// set while nothing is in flight.
+// and counts as a violation whatever a caller who knows the rules would never send. Fields are to
+// be set while nothing is in flight.
 #ifndef MINIVMM_BLOCKCORE_FAKE_ZONED_MEDIUM_H_
 #define MINIVMM_BLOCKCORE_FAKE_ZONED_MEDIUM_H_
 

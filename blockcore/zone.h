@@ -1,5 +1,5 @@
-// The vocabulary of zoned storage, in bytes. The numbers of types, conditions and models are those of the virtio specification
-// (5.2.6, zone descriptor) and of <linux/blkzoned.h>, which agree.
+// The vocabulary of zoned storage, in bytes. The numbers of types, conditions and models are those
+// of the virtio specification (5.2.6, zone descriptor) and of <linux/blkzoned.h>, which agree.
 #ifndef MINIVMM_BLOCKCORE_ZONE_H_
 #define MINIVMM_BLOCKCORE_ZONE_H_
 
@@ -34,7 +34,8 @@ struct ZoneDescriptor {
   uint64_t start_bytes = 0;
   uint64_t length_bytes = 0;    // the zone size but for a short last zone
   uint64_t capacity_bytes = 0;  // writable from the start on; <= length
-  // Absolute. Meaningful for empty, open and closed zones; start + length for full and conventional ones (spec: undefined there).
+  // Absolute. Meaningful for empty, open and closed zones; start + length for full and conventional
+  // ones (spec: undefined there).
   uint64_t write_pointer_bytes = 0;
   ZoneType type = ZoneType::kSequentialRequired;
   ZoneCondition condition = ZoneCondition::kEmpty;

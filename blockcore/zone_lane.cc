@@ -1,5 +1,5 @@
-// The lanes of ZoneQueue: one FIFO for each zone that has something to do, and the open resources that
-// they share.
+// The lanes of ZoneQueue: one FIFO for each zone that has something to do, and the open resources
+// that they share.
 #include <algorithm>
 #include <optional>
 #include <utility>

@@ -1,14 +1,14 @@
 // ZoneModel: the one zone state machine of the program (virtio 5.2.6, "zoned block device"). Pure:
 // no I/O, no threads, no clock; who shares it between threads locks around it (ZoneQueue does).
 //
-//                  write            open
-//      EMPTY ───────────▶ IMPLICITLY ─────▶ EXPLICITLY      open from EMPTY and CLOSED: ▶
-//      EXPLICITLY
-//        ▲                   OPEN              OPEN         write from CLOSED: ▶ IMPLICITLY OPEN
-//        │ reset         ▲   │ close            │ close     close at write pointer = start: ▶ EMPTY
-//        │ (from all)    │   ▼                  ▼           last writable byte written, or finish:
-//        ▶ FULL └────────────── CLOSED ◀───────────────┘           READ-ONLY and OFFLINE: the
-//        medium's doing
+//              write                  open
+//    EMPTY ─────────────▶ IMPLICITLY ────────▶ EXPLICITLY     from EMPTY and CLOSED, too:
+//      ▲                     OPEN                 OPEN          open ─▶ EXPLICITLY OPEN
+//      │                      │ close              │ close      write ─▶ IMPLICITLY OPEN
+//      │                      ▼                    ▼
+//      ├◀──────────────────────── CLOSED ◀─────────┘          close with the write pointer at
+//      │ reset, from all                                        the start ─▶ EMPTY
+//     FULL ◀── the last writable byte written, or finish      READ-ONLY, OFFLINE: the medium's doing
 //
 //   a zone holds            EMPTY  IMPL. OPEN  EXPL. OPEN  CLOSED  FULL
 //   an open resource          -        x           x         -      -      at most max_open_zones

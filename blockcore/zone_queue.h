@@ -1,8 +1,8 @@
 // ZoneQueue: makes a well-behaved zoned disk out of a medium that only does what it is told. The
 // medium is a BlockNode that reads, writes, flushes, opens, closes, finishes and resets zones and
-// reports them, maps its errors, and decides nothing. ZoneQueue decides everything, on its ZoneModel,
-// and sends the medium only what should succeed. Owned by the node that owns the medium; that node's
-// Submit calls Submit here, on the request's I/O thread.
+// reports them, maps its errors, and decides nothing. ZoneQueue decides everything, on its
+// ZoneModel, and sends the medium only what should succeed. Owned by the node that owns the medium;
+// that node's Submit calls Submit here, on the request's I/O thread.
 //
 //   write, append, open,      ┌─ lane of zone 7 ──────────────────┐
 //   close, finish, reset ───▶ │ waiting: FIFO of requests         │   one at a time in each zone:
@@ -17,16 +17,17 @@
 // Order: requests to one zone start in the order of Submit, whichever threads they come from; zones
 // are independent of each other and of reads. A lane exists only while its zone has something to
 // do. It runs on the I/O thread of the request at its head and is posted there if need be, so every
-// request stays on its own thread and completes there, never inside Submit. Neighbours in a lane that
-// come from the same thread and continue each other become one vectored write; data is never copied.
+// request stays on its own thread and completes there, never inside Submit. Neighbours in a lane
+// that come from the same thread and continue each other become one vectored write; data is never
+// copied.
 //
 // When the medium fails, the zone is reported and reloaded before anything else happens in it (that
 // also makes the host's kernel accept writes to it again), then the requests get their errors.
 //
-// Locking: one mutex guards the model, lanes and tickets. It is held for short decisions only, never
-// across Submit of the medium, IoThread::Complete or Post: those are collected in a Turn and done
-// after the unlock. No other lock is taken while it is held. Lanes and tickets come from free lists that
-// grow to the largest number ever in use.
+// Locking: one mutex guards the model, lanes and tickets. It is held for short decisions only,
+// never across Submit of the medium, IoThread::Complete or Post: those are collected in a Turn and
+// done after the unlock. No other lock is taken while it is held. Lanes and tickets come from free
+// lists that grow to the largest number ever in use.
 #ifndef MINIVMM_BLOCKCORE_ZONE_QUEUE_H_
 #define MINIVMM_BLOCKCORE_ZONE_QUEUE_H_
 
@@ -50,8 +51,8 @@ class ZoneQueue {
   // `medium` must outlive the queue and must not be used past it: only then is the model true.
   ZoneQueue(BlockNode& medium, ZoneModel model);
 
-  // Nothing may be in flight, of callers or (an implicit close) of the queue itself: the I/O threads
-  // that were used have ended, which waits for both.
+  // Nothing may be in flight, of callers or (an implicit close) of the queue itself: the I/O
+  // threads that were used have ended, which waits for both.
   ~ZoneQueue();
 
   ZoneQueue(const ZoneQueue&) = delete;

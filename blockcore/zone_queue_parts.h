@@ -1,5 +1,6 @@
-// The moving parts of ZoneQueue, shared by its source files and by nobody else. All of it is guarded
-// by the queue's mutex; what is in flight at the medium belongs to the thread that sent it there.
+// The moving parts of ZoneQueue, shared by its source files and by nobody else. All of it is
+// guarded by the queue's mutex; what is in flight at the medium belongs to the thread that sent it
+// there.
 //
 //   Ticket   one request of the caller, from Submit until it completes
 //   Lane     one zone that has tickets, or a medium request of its own, in flight

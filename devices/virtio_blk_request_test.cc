@@ -31,7 +31,8 @@ VirtioBlkRules Rules() {
   return rules;
 }
 
-// One request on a ring of its own: readable bytes, writable room, each in pieces of a chosen size. Owns the chain.
+// One request on a ring of its own: readable bytes, writable room, each in pieces of a chosen size.
+// Owns the chain.
 class Framed {
  public:
   Framed(const Bytes& readable, size_t writable_bytes, const VirtioBlkRules& rules_in = Rules(),
@@ -348,7 +349,8 @@ TEST_CASE("Q-10: a failed read claims nothing, a write claims its status") {
   Framed write(Header(kBlkTypeOut, 100) + Zeroes(512), 1);
   CHECK(EncodeResult(write.request, BlockStatus::kIoError, 0) == 1);
   CHECK(write.Status() == kBlkStatusIoError);
-  // Room before the status byte that a write has no use for is not written, so nothing may be claimed.
+  // Room before the status byte that a write has no use for is not written, so nothing may be
+  // claimed.
   Framed roomy(Header(kBlkTypeOut, 100) + Zeroes(512), 5);
   CHECK(EncodeResult(roomy.request, BlockStatus::kOk, 0) == 0);
   CHECK(roomy.Written() == Poison(4) + Bytes{0});

@@ -50,8 +50,8 @@ BlockLimits ZonedLimits(uint32_t zones = 16) {
   return limits;
 }
 
-// A disk in memory, without a zone model: appends go where the zone's last one ended, reports say that all zones are empty.
-// Completes at once, or keeps requests until they are released.
+// A disk in memory, without a zone model: appends go where the zone's last one ended, reports say
+// that all zones are empty. Completes at once, or keeps requests until they are released.
 class TestDisk : public BlockNode {
  public:
   explicit TestDisk(const BlockLimits& limits_in)
@@ -828,8 +828,9 @@ TEST_CASE("P-16: a broken ring asks for a reset once, its queue stops, the other
 
 // --- Mostly valid noise ---
 
-// Random requests in random framing, some of them damaged. Every chain must come back with a defined status and a used length that
-// does not claim more than there is, or the ring must be declared broken; the device must live through all of it.
+// Random requests in random framing, some of them damaged. Every chain must come back with a
+// defined status and a used length that does not claim more than there is, or the ring must be
+// declared broken; the device must live through all of it.
 TEST_CASE("H-01 to H-22: a hundred thousand mostly valid chains") {
   constexpr int kChains = 100'000, kBatch = 32;
   const uint32_t seed = 20240611;

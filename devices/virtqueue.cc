@@ -255,7 +255,8 @@ Result<std::optional<DescriptorChain>> Virtqueue::Pop() {
   bool writable_seen = false;
   uint64_t total_bytes = 0;
 
-  // Ends by itself: a loop in the chain meets the limit, and the way into an indirect table is taken once.
+  // Ends by itself: a loop in the chain meets the limit, and the way into an indirect table is
+  // taken once.
   for (uint32_t buffers = 0;;) {
     const Descriptor descriptor = CopyDescriptor(table + sizeof(Descriptor) * index);
 

@@ -646,8 +646,8 @@ TEST_CASE("a ring may be moved while chains are out") {
   CHECK(driver.TakeUsed()->length == 3);
 }
 
-// Driver and device on two threads, each asleep until the other rings: a lost doorbell or interrupt would leave both asleep, and the
-// test at its time limit.
+// Driver and device on two threads, each asleep until the other rings: a lost doorbell or interrupt
+// would leave both asleep, and the test at its time limit.
 void PingPong(uint64_t features) {
   constexpr int kChains = 50'000;
   FakeGuest guest;

@@ -98,9 +98,10 @@ Result<SerialOutput> ParseSerial(std::string_view text) {
   return Fail("--serial: '{}' is not known: say stdio, file:PATH, null or none", text);
 }
 
-// ---- --device ------------------------------------------------------------------------------------
+// ---- --device ----------------------------------------------------------------------------------
 
-// A property of a device: what its help says, and how its value is taken over. `where` names the property in messages.
+// A property of a device: what its help says, and how its value is taken over. `where` names the
+// property in messages.
 template <typename Device>
 struct Property {
   std::string_view name;
@@ -245,7 +246,7 @@ Result<void> AddDevice(std::string_view text, CommandLine& line) {
   return {};
 }
 
-// ---- the command line ----------------------------------------------------------------------------
+// ---- the command line --------------------------------------------------------------------------
 
 // An option of the command line, without its dashes. Those without a value have `flag`.
 struct KnownOption {

@@ -1,5 +1,6 @@
-// CommandLine: what the user wants, checked as far as that is possible without touching the host: syntax, names, ranges, references.
-// Pure; called once by main. QEMU's names and forms: every option with one or two dashes, the value behind a space or a `=`.
+// CommandLine: what the user wants, checked as far as that is possible without touching the host:
+// syntax, names, ranges, references. Pure; called once by main. QEMU's names and forms: every
+// option with one or two dashes, the value behind a space or a `=`.
 #ifndef MINIVMM_VMM_COMMAND_LINE_H_
 #define MINIVMM_VMM_COMMAND_LINE_H_
 

@@ -34,8 +34,9 @@ constexpr Capability kNeededCapabilities[] = {
     {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
 };
 
-// KVM's structures that end in an array: kvm_cpuid2, kvm_msrs and kvm_irq_routing all are a count, 32 bits more, and the elements.
-// <linux/kvm.h> declares them such that C++ sees a wrong size, in the structure and so in the number of the ioctl.
+// KVM's structures that end in an array: kvm_cpuid2, kvm_msrs and kvm_irq_routing all are a count,
+// 32 bits more, and the elements. <linux/kvm.h> declares them such that C++ sees a wrong size, in
+// the structure and so in the number of the ioctl.
 template <typename Element>
 class CountedArray {
  public:

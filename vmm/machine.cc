@@ -36,7 +36,8 @@ std::string ZonesText(const BlockLimits& limits) {
 Machine::Machine(const MachineParts& parts, GuestRam ram, KvmVm vm)
     : parts_(parts),
       stop_machine_([this](StopRequest request) {
-        // vCPUs may all fail at once, and a guest may go on after it asked to stop: one request for each machine.
+        // vCPUs may all fail at once, and a guest may go on after it asked to stop: one request for
+        // each machine.
         if (!stop_requested_.exchange(true)) parts_.loop.RequestStop(std::move(request));
       }),
       ram_(std::move(ram)),
@@ -118,8 +119,8 @@ Result<void> Machine::AddSerialPort() {
   return {};
 }
 
-// Pieces are short enough that a pipe or terminal that says it is writable takes them without blocking. So a reader that does not
-// read holds up the guest, but not the end of the machine.
+// Pieces are short enough that a pipe or terminal that says it is writable takes them without
+// blocking. So a reader that does not read holds up the guest, but not the end of the machine.
 void Machine::WriteSerialOutput(std::string_view bytes) {
   constexpr int kLookAgainMs = 100;
   while (!bytes.empty()) {

@@ -1,10 +1,13 @@
-// Machine: one power cycle of the guest's machine, from reset to power-off. Its members, in the order of their construction, are the
-// architecture: each may use those above it and nothing below; destruction is the reverse. When the guest resets, main destroys the
-// machine and builds another from the same MachineParts. Main thread.
+// Machine: one power cycle of the guest's machine, from reset to power-off. Its members, in the
+// order of their construction, are the architecture: each may use those above it and nothing below;
+// destruction is the reverse. When the guest resets, main destroys the machine and builds another
+// from the same MachineParts. Main thread.
 //
-//   guest RAM ─ KVM's VM ─ interrupt routes ─ disks' devices (I/O threads) ─ PCI functions ─ PCI bus ─ serial port ─ buses ─ vCPUs
+//   guest RAM ─ KVM's VM ─ interrupt routes ─ disks' devices (I/O threads) ─ PCI functions
+//   ─ PCI bus ─ serial port ─ buses ─ vCPUs
 //
-// Threads: main, vcpu/N, io/DISK/N. Locks, in the order in which they may be taken: a PCI function's ─▶ the interrupt router's.
+// Threads: main, vcpu/N, io/DISK/N. Locks, in the order in which they may be taken: a PCI
+// function's ─▶ the interrupt router's.
 #ifndef MINIVMM_VMM_MACHINE_H_
 #define MINIVMM_VMM_MACHINE_H_
 
@@ -56,8 +59,8 @@ class Machine {
   static Result<std::unique_ptr<Machine>> Create(const MachineParts& parts);
   ~Machine();
 
-  // Runs the guest until something asks to stop, once. When it returns no vCPU runs, and all requests that the guest made of its disks
-  // are finished.
+  // Runs the guest until something asks to stop, once. When it returns no vCPU runs, and all
+  // requests that the guest made of its disks are finished.
   StopRequest Run();
 
   // What has been built, for people.

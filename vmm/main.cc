@@ -1,4 +1,5 @@
-// minivmm's main: command line ─▶ what outlives a power cycle (disks, kernel, KVM) ─▶ machines, one for each power cycle ─▶ exit status.
+// minivmm's main: command line ─▶ what outlives a power cycle (disks, kernel, KVM) ─▶ machines, one
+// for each power cycle ─▶ exit status.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -149,7 +150,8 @@ Result<int> Main(std::span<const char* const> arguments) {
 }  // namespace minivmm
 
 int main(int argc, char** argv) {
-  // Set-up may run out of memory, and Asio reports its failures like this; nothing throws once a guest runs.
+  // Set-up may run out of memory, and Asio reports its failures like this; nothing throws once a
+  // guest runs.
   try {
     minivmm::Result<int> exit_status =
         minivmm::Main(std::span<const char* const>(argv, static_cast<size_t>(argc)).subspan(1));

@@ -1,5 +1,6 @@
-// PowerPorts: the I/O ports through which a guest switches its machine off or resets it: ACPI's sleep control and reset registers, which
-// firmware/acpi.h announces, and the keyboard controller's reset line, which older code pulls. vCPU threads; keeps no state.
+// PowerPorts: the I/O ports through which a guest switches its machine off or resets it: ACPI's
+// sleep control and reset registers, which firmware/acpi.h announces, and the keyboard controller's
+// reset line, which older code pulls. vCPU threads; keeps no state.
 #ifndef MINIVMM_VMM_POWER_PORTS_H_
 #define MINIVMM_VMM_POWER_PORTS_H_
 
@@ -48,8 +49,9 @@ class PowerPorts {
   KeyboardController keyboard_controller_;
 };
 
-// The code at a PC's reset vector, FFFF:0000, where a BIOS would be: it resets the machine by the ACPI port. Linux goes there when it
-// reboots with hardware-reduced ACPI but without UEFI: it takes such a machine for one that UEFI resets, and falls back on the BIOS.
+// The code at a PC's reset vector, FFFF:0000, where a BIOS would be: it resets the machine by the
+// ACPI port. Linux goes there when it reboots with hardware-reduced ACPI but without UEFI: it takes
+// such a machine for one that UEFI resets, and falls back on the BIOS.
 Segment BuildResetVector();
 
 }  // namespace minivmm

@@ -1,5 +1,5 @@
-// Runs a few instructions on the host's KVM: kvm.cc, vcpu.cc and io_bus.cc together. Skipped, with the reason, only where there is no
-// /dev/kvm.
+// Runs a few instructions on the host's KVM: kvm.cc, vcpu.cc and io_bus.cc together. Skipped, with
+// the reason, only where there is no /dev/kvm.
 #include "vmm/vcpu.h"
 
 #include <doctest/doctest.h>
@@ -51,7 +51,8 @@ class Recorder : public IoHandler {
   uint8_t next_ = 0x10;
 };
 
-// A machine of RAM, one vCPU, ports 0x3f8-0x3ff and a page of MMIO. Its guest ends by writing a byte to port 0xf4.
+// A machine of RAM, one vCPU, ports 0x3f8-0x3ff and a page of MMIO. Its guest ends by writing a
+// byte to port 0xf4.
 class Guest {
  public:
   explicit Guest(std::initializer_list<uint8_t> code) : code_(code) {

@@ -1,5 +1,6 @@
-// EventFd: one eventfd(2), the only way in which threads and KVM wake each other here. Doorbells (KVM's ioeventfd writes, an
-// I/O thread reads) and interrupts (an I/O thread writes, KVM's irqfd reads) are of this type.
+// EventFd: one eventfd(2), the only way in which threads and KVM wake each other here. Doorbells
+// (KVM's ioeventfd writes, an I/O thread reads) and interrupts (an I/O thread writes, KVM's irqfd
+// reads) are of this type.
 #ifndef MINIVMM_BLOCKCORE_BASE_EVENT_FD_H_
 #define MINIVMM_BLOCKCORE_BASE_EVENT_FD_H_
 

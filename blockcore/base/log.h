@@ -1,5 +1,6 @@
-// One line on standard error for the user of the program, "minivmm: …". What a guest can trigger goes through LOG_RATE_LIMITED: at
-// most five lines a second from each place, then a count of what was left out. Any thread.
+// One line on standard error for the user of the program, "minivmm: …". What a guest can trigger
+// goes through LOG_RATE_LIMITED: at most five lines a second from each place, then a count of what
+// was left out. Any thread.
 #ifndef MINIVMM_BLOCKCORE_BASE_LOG_H_
 #define MINIVMM_BLOCKCORE_BASE_LOG_H_
 
@@ -14,7 +15,8 @@ namespace minivmm {
 
 void LogLine(std::string_view text);
 
-// A budget of five lines in each second; Admit() says whether this one may be printed and how many were dropped since the last.
+// A budget of five lines in each second; Admit() says whether this one may be printed and how many
+// were dropped since the last.
 class LogBudget {
  public:
   bool Admit(uint64_t now_ms, uint64_t& dropped);
@@ -31,14 +33,14 @@ uint64_t MonotonicMs();
 
 #define LOG(...) ::minivmm::LogLine(::fmt::format(__VA_ARGS__))
 
-#define LOG_RATE_LIMITED(...)                                                              \
-  do {                                                                                     \
-    static ::minivmm::LogBudget log_budget;                                                \
-    uint64_t log_dropped = 0;                                                              \
-    if (log_budget.Admit(::minivmm::MonotonicMs(), log_dropped)) {                         \
-      if (log_dropped != 0) LOG("({} similar lines left out)", log_dropped);               \
-      LOG(__VA_ARGS__);                                                                    \
-    }                                                                                      \
+#define LOG_RATE_LIMITED(...)                                                \
+  do {                                                                       \
+    static ::minivmm::LogBudget log_budget;                                  \
+    uint64_t log_dropped = 0;                                                \
+    if (log_budget.Admit(::minivmm::MonotonicMs(), log_dropped)) {           \
+      if (log_dropped != 0) LOG("({} similar lines left out)", log_dropped); \
+      LOG(__VA_ARGS__);                                                      \
+    }                                                                        \
   } while (false)
 
 #endif  // MINIVMM_BLOCKCORE_BASE_LOG_H_

@@ -1,5 +1,6 @@
-// Result<T>: a value, or an Error with one line for the person who reads it. For set-up and other work that may fail for
-// reasons outside the program; requests from the guest use BlockStatus instead (blockcore/block_request.h).
+// Result<T>: a value, or an Error with one line for the person who reads it. For set-up and other
+// work that may fail for reasons outside the program; requests from the guest use BlockStatus
+// instead (blockcore/block_request.h).
 //
 //   Result<UniqueFd> fd = OpenReadOnly(path);
 //   if (!fd) return Unexpected(fd.error());
@@ -20,7 +21,8 @@
 
 namespace minivmm {
 
-// `message` says what was tried, on what, what went wrong and, where it helps, what to do; one line, no final full stop.
+// `message` says what was tried, on what, what went wrong and, where it helps, what to do; one
+// line, no final full stop.
 struct Error {
   std::string message;
 };
@@ -43,20 +45,21 @@ inline std::string ErrnoText(int errno_value) { return ::strerror(errno_value); 
 
 #define MINIVMM_CONCAT_INNER(a, b) a##b
 #define MINIVMM_CONCAT(a, b) MINIVMM_CONCAT_INNER(a, b)
-#define MINIVMM_TRY(name, declaration, ...)                           \
-  auto name = (__VA_ARGS__);                                          \
-  if (!name) return ::minivmm::Unexpected(std::move(name).error());   \
+#define MINIVMM_TRY(name, declaration, ...)                         \
+  auto name = (__VA_ARGS__);                                        \
+  if (!name) return ::minivmm::Unexpected(std::move(name).error()); \
   declaration = std::move(*name)
 
-// Declares `declaration` from the value of the Result, or returns its error from the function around it.
+// Declares `declaration` from the value of the Result, or returns its error from the function
+// around it.
 #define TRY(declaration, ...) \
   MINIVMM_TRY(MINIVMM_CONCAT(try_result_, __LINE__), declaration, __VA_ARGS__)
 
 // The same for a Result<void>.
-#define TRY_VOID(...)                                                                          \
-  do {                                                                                         \
-    if (auto try_result = (__VA_ARGS__); !try_result)                                          \
-      return ::minivmm::Unexpected(std::move(try_result).error());                             \
+#define TRY_VOID(...)                                              \
+  do {                                                             \
+    if (auto try_result = (__VA_ARGS__); !try_result)              \
+      return ::minivmm::Unexpected(std::move(try_result).error()); \
   } while (false)
 
 #endif  // MINIVMM_BLOCKCORE_BASE_RESULT_H_

@@ -1,4 +1,5 @@
-// Sizes and alignment. Units stand in names everywhere: `_bytes`, `_sectors` (512 bytes, on the wire and in zone ioctls only).
+// Sizes and alignment. Units stand in names everywhere: `_bytes`, `_sectors` (512 bytes, on the
+// wire and in zone ioctls only).
 #ifndef MINIVMM_BLOCKCORE_BASE_UNITS_H_
 #define MINIVMM_BLOCKCORE_BASE_UNITS_H_
 
