@@ -27,13 +27,14 @@ namespace {
 std::atomic<size_t> allocations = 0;
 }
 
-void* operator new(size_t bytes) {
+// Not inline: with one of a pair inlined, GCC takes malloc and delete (or new and free) for a mistake.
+[[gnu::noinline]] void* operator new(size_t bytes) {
   ++allocations;
   if (void* memory = std::malloc(bytes)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace minivmm {
 namespace {
