@@ -11,6 +11,7 @@
 #include "blockcore/host_device.h"
 #include "blockcore/null.h"
 #include "blockcore/raw.h"
+#include "blockcore/zoned/zoned.h"
 
 namespace minivmm {
 namespace {
@@ -84,7 +85,8 @@ class NodeDescription {
     return Fail("driver '{}' needs 'filename'", driver);
   }
 
-  // After the last option was asked for. Also where a needed one is missing: a misspelt name is the better explanation.
+  // After the last option was asked for. Also where a needed one is missing: a misspelt name is the
+  // better explanation.
   Result<void> CheckAllTaken() const {
     return options.CheckAllTaken(fmt::format("driver '{}'", driver));
   }
@@ -194,16 +196,24 @@ NewNode MakeRaw(NodeDescription& description) {
                             .cache_no_flush = common.cache_no_flush.value_or(false)});
 }
 
+NewNode MakeZoned(NodeDescription& description) {
+  CommonOptions& common = description.common;
+  const bool read_only = common.read_only.value_or(false);
+  // A zone reset gives space back.
+  if (!common.discard && !read_only) common.discard = true;
+  TRY(BlockNode * child, description.TakeChild("file"));
+  TRY_VOID(description.CheckAllTaken());
+  return OpenZoned(*child, {.read_only = read_only});
+}
+
 struct BlockDriver {
   std::string_view name;
   NewNode (*make)(NodeDescription& description);
 };
 
 constexpr BlockDriver kDrivers[] = {
-    {"file", MakeFile},
-    {"host_device", MakeHostDevice},
-    {"null-co", MakeNull},
-    {"raw", MakeRaw},
+    {"file", MakeFile},   {"host_device", MakeHostDevice}, {"null-co", MakeNull}, {"raw", MakeRaw},
+    {"zoned", MakeZoned},
 };
 
 Result<const BlockDriver*> FindDriver(const std::string& name) {

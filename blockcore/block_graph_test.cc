@@ -162,7 +162,7 @@ TEST_CASE("Unknown drivers and options name the nearest known one") {
   CHECK(AddError(graph, "node-name=a,driver=hostdevice,filename=/dev/null") ==
         "unknown block driver 'hostdevice'; did you mean 'host_device'?");
   CHECK(AddError(graph, "node-name=a,driver=qcow2") ==
-        "unknown block driver 'qcow2'; known are: file, host_device, null-co, raw");
+        "unknown block driver 'qcow2'; known are: file, host_device, null-co, raw, zoned");
   CHECK(AddError(graph, "node-name=a") == "node 'a' has no 'driver'");
   CHECK(AddError(graph, "node-name=a,driver=null-co,szie=1G") ==
         "unknown option 'szie' for driver 'null-co'; did you mean 'size'?");

@@ -1,6 +1,6 @@
-// SyncIo: a block node used by one thread that does one thing after another, for set-up and for tools.
-// Each call submits one request on an I/O thread, waits until it has completed, and turns a failure
-// into a line of text.
+// SyncIo: a block node used by one thread that does one thing after another, for set-up and for
+// tools. Each call submits one request on an I/O thread, waits until it has completed, and turns a
+// failure into a line of text.
 //
 // Any thread but an I/O thread. Not for a guest's requests.
 #ifndef MINIVMM_BLOCKCORE_SYNC_IO_H_

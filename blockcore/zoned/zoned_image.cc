@@ -1,0 +1,608 @@
+#include "blockcore/zoned/zoned_image.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <utility>
+
+#include "blockcore/base/check.h"
+#include "blockcore/base/log.h"
+#include "blockcore/base/units.h"
+#include "blockcore/sync_io.h"
+#include "blockcore/zoned/zoned_load.h"
+
+namespace minivmm {
+namespace {
+
+// Of a commit's page writes; more would not make it faster.
+constexpr size_t kMaxPagesInFlight = 32;
+// What a rare large commit needed is given back.
+constexpr size_t kMaxKeptPages = 512;
+
+// Calls visit(pointer, length) for each contiguous part of [skip, skip + length) of the buffers.
+template <typename Visit>
+void ForEachPart(std::span<const iovec> buffers, uint64_t skip_bytes, uint64_t length_bytes,
+                 Visit visit) {
+  for (const iovec& buffer : buffers) {
+    if (length_bytes == 0) return;
+    if (skip_bytes >= buffer.iov_len) {
+      skip_bytes -= buffer.iov_len;
+      continue;
+    }
+    const uint64_t part = std::min<uint64_t>(buffer.iov_len - skip_bytes, length_bytes);
+    visit(static_cast<std::byte*>(buffer.iov_base) + skip_bytes, part);
+    skip_bytes = 0;
+    length_bytes -= part;
+  }
+}
+
+BlockLimits LimitsOf(const ZonedHeader& header, bool read_only) {
+  const ZonedGeometry& g = header.geometry;
+  BlockLimits limits;
+  limits.capacity_bytes = g.capacity_bytes;
+  limits.logical_block_bytes = g.logical_block_bytes;
+  limits.physical_block_bytes = g.physical_block_bytes;
+  limits.read_only = read_only;
+  limits.zoned = g.model;
+  limits.zone_size_bytes = g.zone_size_bytes;
+  limits.zone_count = g.zone_count();
+  limits.max_open_zones = g.max_open_zones;
+  limits.max_active_zones = g.max_active_zones;
+  limits.max_append_bytes = g.max_append_bytes;
+  limits.write_granularity_bytes = g.write_granularity_bytes;
+  return limits;
+}
+
+}  // namespace
+
+// What is remembered of a request from Submit until it completes.
+struct ZonedImage::Ticket : Task {
+  ZonedImage* image = nullptr;
+  IoThread* thread = nullptr;
+  BlockRequest* request = nullptr;
+  Ticket* next_ticket = nullptr;
+
+  // Reads and writes go piece by piece, each within a zone.
+  uint64_t done_bytes = 0;
+  uint64_t piece_bytes = 0;
+  uint32_t zone = 0;
+  uint8_t epoch = 0;           // of the piece at the child
+  bool clears_gap = false;     // the piece at the child makes zeroes of what a write will jump over
+  bool gap_is_clear = false;   // and has done so
+  bool commit_failed = false;  // while it waited for a slot
+  BlockRequest piece;
+  std::vector<iovec> slice;
+};
+
+struct ZonedImage::PageIo {
+  ZonedImage* image = nullptr;
+  BlockRequest request;
+  iovec buffer{};
+};
+
+Result<std::unique_ptr<ZonedImage>> ZonedImage::Open(IoThread& thread, BlockNode& child,
+                                                     bool read_only) {
+  if (child.limits().zoned != ZonedModel::kNone) {
+    return Fail("the node below is a zoned disk itself: use it without driver 'zoned'");
+  }
+  SyncIo io(thread, child);
+  TRY(ZonedContents contents, LoadZonedContents(io));
+  if (!read_only) {
+    if (!contents.findings.empty()) {
+      LOG("zoned: {}{}; it is healed from the other copy", contents.findings[0].text,
+          contents.findings.size() == 1
+              ? ""
+              : fmt::format(" (and {} more)", contents.findings.size() - 1));
+    }
+    TRY_VOID(PrepareZonedForWriting(io, contents));
+  }
+  return std::unique_ptr<ZonedImage>(
+      new ZonedImage(child, LimitsOf(contents.header, read_only), std::move(contents.table)));
+}
+
+ZonedImage::ZonedImage(BlockNode& child, const BlockLimits& limits, ZonedTable table)
+    : child_(child), limits_(limits), table_(std::move(table)) {
+  if (!limits.read_only) loose_slots_ = table_.TakeStraySlots();
+}
+
+ZonedImage::~ZonedImage() {
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return !commit_active_ && sweep_ == Sweep::kIdle; });
+}
+
+void ZonedImage::Submit(IoThread& thread, BlockRequest& request) {
+  request.status = BlockStatus::kOk;
+  switch (request.op) {
+    case BlockOp::kRead:
+    case BlockOp::kWrite:
+      if (!RangeFits(request.offset_bytes, request.length_bytes, limits_.capacity_bytes)) {
+        request.status = BlockStatus::kOutOfRange;
+      } else if (request.op == BlockOp::kWrite && limits_.read_only) {
+        request.status = BlockStatus::kReadOnly;
+      } else {
+        std::unique_lock lock(mutex_);
+        Ticket& ticket = TakeTicket(thread, request);
+        return Transfer(ticket, std::move(lock));
+      }
+      break;
+    case BlockOp::kFlush:
+      if (!limits_.read_only) {
+        Turn turn{thread};
+        {
+          std::lock_guard lock(mutex_);
+          Ticket& ticket = TakeTicket(thread, request);
+          ticket.next_ticket = std::exchange(flush_waiters_, &ticket);
+          if (!commit_active_) StartCommit(turn);
+        }
+        return Perform(turn);
+      }
+      break;
+    case BlockOp::kZoneReport:
+      AnswerReport(request);
+      break;
+    case BlockOp::kZoneOpen:
+    case BlockOp::kZoneClose:
+    case BlockOp::kZoneFinish:
+    case BlockOp::kZoneReset:
+    case BlockOp::kZoneResetAll:
+      return ChangeZones(thread, request);
+    default:
+      request.status = BlockStatus::kUnsupported;
+  }
+  thread.Complete(request);
+}
+
+ZonedImage::Ticket& ZonedImage::TakeTicket(IoThread& thread, BlockRequest& request) {
+  if (free_tickets_ == nullptr) {
+    tickets_.push_back(std::make_unique<Ticket>());
+    free_tickets_ = tickets_.back().get();
+    free_tickets_->image = this;
+  }
+  Ticket& ticket = *free_tickets_;
+  free_tickets_ = std::exchange(ticket.next_ticket, nullptr);
+  ticket.thread = &thread;
+  ticket.request = &request;
+  ticket.done_bytes = 0;
+  ticket.gap_is_clear = false;
+  ticket.commit_failed = false;
+  return ticket;
+}
+
+void ZonedImage::GiveTicket(Ticket& ticket) {
+  ticket.next_ticket = std::exchange(free_tickets_, &ticket);
+}
+
+// ---- reads and writes
+
+void ZonedImage::Transfer(Ticket& ticket, std::unique_lock<std::mutex> lock) {
+  BlockRequest& request = *ticket.request;
+  IoThread& thread = *ticket.thread;
+  Turn turn{thread};
+  for (;;) {
+    const Step step = PlanPiece(ticket, turn);
+    switch (step) {
+      case Step::kZeroes:
+        lock.unlock();
+        ForEachPart(request.buffers, ticket.done_bytes, ticket.piece_bytes,
+                    [](std::byte* target, uint64_t bytes) { std::memset(target, 0, bytes); });
+        ticket.done_bytes += ticket.piece_bytes;
+        lock.lock();
+        continue;
+      case Step::kChild:
+        lock.unlock();
+        Perform(turn);
+        child_.Submit(thread, ticket.piece);
+        return;
+      case Step::kWait:
+        lock.unlock();
+        Perform(turn);
+        return;
+      case Step::kDone:
+      case Step::kFail:
+        GiveTicket(ticket);
+        lock.unlock();
+        Perform(turn);
+        request.status = step == Step::kDone ? BlockStatus::kOk : BlockStatus::kIoError;
+        thread.Complete(request);
+        return;
+    }
+  }
+}
+
+ZonedImage::Step ZonedImage::PlanPiece(Ticket& ticket, Turn& turn) {
+  const BlockRequest& request = *ticket.request;
+  if (ticket.done_bytes == request.length_bytes) return Step::kDone;
+  const uint64_t offset = request.offset_bytes + ticket.done_bytes;
+  ticket.zone = static_cast<uint32_t>(offset / limits_.zone_size_bytes);
+  const uint64_t within = offset % limits_.zone_size_bytes;
+  const uint64_t zone_length = table_.header().geometry.ZoneLength(ticket.zone);
+  const uint64_t length = std::min(request.length_bytes - ticket.done_bytes, zone_length - within);
+  if (request.op == BlockOp::kWrite) return PlanWrite(ticket, within, length, turn);
+
+  const ZoneRecord& record = table_.record(ticket.zone);
+  const uint64_t readable = table_.IsConventional(ticket.zone) ? zone_length : record.written_bytes;
+  if (record.slot == kNoSlot || within >= readable) {
+    ticket.piece_bytes = length;
+    return Step::kZeroes;
+  }
+  return PlanChildRequest(ticket, BlockOp::kRead, within, std::min(length, readable - within));
+}
+
+ZonedImage::Step ZonedImage::PlanWrite(Ticket& ticket, uint64_t within_bytes, uint64_t length_bytes,
+                                       Turn& turn) {
+  const ZoneRecord before = table_.record(ticket.zone);
+  if (before.slot == kNoSlot) {
+    StartSweep(turn);
+    if (!table_.SlotForWrite(ticket.zone)) {
+      if (ticket.commit_failed || !SlotsWillReturn()) {
+        LOG_RATE_LIMITED("zoned: a write to zone {} failed: the image has no room", ticket.zone);
+        return Step::kFail;
+      }
+      if (!commit_active_ && table_.retired_slots() != 0) StartCommit(turn);
+      ticket.next_ticket = std::exchange(slot_waiters_, &ticket);
+      return Step::kWait;
+    }
+  }
+  // A host-aware zone may be written beyond its pointer. What an earlier write left there, before
+  // it failed or before a crash, must not come to light. (A fresh slot is all zeroes.)
+  const bool leaves_gap = !table_.IsConventional(ticket.zone) && before.slot != kNoSlot &&
+                          within_bytes > before.written_bytes;
+  ticket.clears_gap = leaves_gap && !ticket.gap_is_clear;
+  if (ticket.clears_gap) {
+    return PlanChildRequest(ticket, BlockOp::kDiscard, before.written_bytes,
+                            within_bytes - before.written_bytes);
+  }
+  return PlanChildRequest(ticket, BlockOp::kWrite, within_bytes, length_bytes);
+}
+
+ZonedImage::Step ZonedImage::PlanChildRequest(Ticket& ticket, BlockOp op, uint64_t within_bytes,
+                                              uint64_t length_bytes) {
+  const BlockRequest& request = *ticket.request;
+  ticket.piece_bytes = length_bytes;
+  ticket.epoch = epoch_;
+  ++slot_users_[epoch_];
+  BlockRequest& piece = ticket.piece;
+  piece.op = op;
+  piece.status = BlockStatus::kOk;
+  piece.offset_bytes = table_.header().SlotOffset(table_.record(ticket.zone).slot) + within_bytes;
+  piece.length_bytes = length_bytes;
+  if (op == BlockOp::kDiscard) {
+    piece.buffers = {};
+  } else if (length_bytes == request.length_bytes) {
+    piece.buffers = request.buffers;
+  } else {
+    ticket.slice.clear();
+    ForEachPart(request.buffers, ticket.done_bytes, length_bytes,
+                [&ticket](std::byte* data, uint64_t bytes) {
+                  ticket.slice.push_back({.iov_base = data, .iov_len = bytes});
+                });
+    piece.buffers = ticket.slice;
+  }
+  piece.PushCompletion(
+      [](void* self, BlockRequest&) {
+        auto& done = *static_cast<Ticket*>(self);
+        done.image->OnPieceDone(done);
+      },
+      &ticket);
+  return Step::kChild;
+}
+
+void ZonedImage::OnPieceDone(Ticket& ticket) {
+  BlockRequest& request = *ticket.request;
+  const bool ok = ticket.piece.status == BlockStatus::kOk;
+  std::unique_lock lock(mutex_);
+  Turn turn{*ticket.thread};
+  LeaveSlot(ticket, turn);
+  if (!ok) {
+    GiveTicket(ticket);
+    lock.unlock();
+    Perform(turn);
+    request.status = BlockStatus::kIoError;
+    turn.thread.Complete(request);
+    return;
+  }
+  ticket.gap_is_clear = ticket.clears_gap;
+  if (ticket.clears_gap) {
+    ticket.clears_gap = false;
+  } else {
+    if (request.op == BlockOp::kWrite) {
+      table_.NoteWritten(ticket.zone, request.offset_bytes + ticket.done_bytes +
+                                          ticket.piece_bytes -
+                                          ticket.zone * limits_.zone_size_bytes);
+    }
+    ticket.done_bytes += ticket.piece_bytes;
+  }
+  if (turn.punch) {
+    lock.unlock();
+    Perform(turn);
+    lock.lock();
+  }
+  Transfer(ticket, std::move(lock));
+}
+
+void ZonedImage::LeaveSlot(Ticket& ticket, Turn& turn) {
+  const bool last = --slot_users_[ticket.epoch] == 0;
+  if (last && sweep_ == Sweep::kWaiting && ticket.epoch != epoch_) StartPunching(turn);
+}
+
+bool ZonedImage::SlotsWillReturn() const {
+  return commit_active_ || sweep_ != Sweep::kIdle || table_.retired_slots() != 0;
+}
+
+void ZonedImage::ResumeSlotWaiters(bool commit_failed, Turn& turn) {
+  while (Ticket* ticket = slot_waiters_) {
+    slot_waiters_ = ticket->next_ticket;
+    ticket->commit_failed = commit_failed;
+    ticket->next_ticket = std::exchange(turn.resumed, ticket);
+  }
+}
+
+// ---- zones
+
+void ZonedImage::ChangeZones(IoThread& thread, BlockRequest& request) {
+  if (limits_.read_only) {
+    request.status = BlockStatus::kReadOnly;
+    thread.Complete(request);
+    return;
+  }
+  Turn turn{thread};
+  {
+    std::lock_guard lock(mutex_);
+    if (request.op == BlockOp::kZoneResetAll) {
+      for (uint32_t zone = table_.header().geometry.conventional_zones; zone < table_.zone_count();
+           ++zone) {
+        if (table_.record(zone).fault == ZoneFault::kNone) table_.Reset(zone);
+      }
+    } else {
+      request.status = ChangeZone(request.op, request.offset_bytes);
+    }
+    if (table_.retired_slots() >= kManyRetiredSlots && !commit_active_) StartCommit(turn);
+  }
+  thread.Complete(request);
+  Perform(turn);
+}
+
+BlockStatus ZonedImage::ChangeZone(BlockOp op, uint64_t offset_bytes) {
+  if (offset_bytes >= limits_.capacity_bytes || !IsAligned(offset_bytes, limits_.zone_size_bytes)) {
+    return BlockStatus::kZoneInvalid;
+  }
+  const auto zone = static_cast<uint32_t>(offset_bytes / limits_.zone_size_bytes);
+  if (table_.IsConventional(zone) || table_.record(zone).fault != ZoneFault::kNone) {
+    return BlockStatus::kZoneInvalid;
+  }
+  switch (op) {
+    case BlockOp::kZoneOpen:
+      table_.Open(zone);
+      break;
+    case BlockOp::kZoneClose:
+      table_.Close(zone);
+      break;
+    case BlockOp::kZoneFinish:
+      table_.Finish(zone);
+      break;
+    default:
+      table_.Reset(zone);
+  }
+  return BlockStatus::kOk;
+}
+
+void ZonedImage::AnswerReport(BlockRequest& request) const {
+  request.zones_reported = 0;
+  if (request.offset_bytes >= limits_.capacity_bytes) {
+    request.status = BlockStatus::kOutOfRange;
+    return;
+  }
+  const auto first = static_cast<uint32_t>(request.offset_bytes / limits_.zone_size_bytes);
+  std::lock_guard lock(mutex_);
+  for (uint32_t zone = first; zone < limits_.zone_count; ++zone) {
+    if (request.zones_reported == request.zones.size()) break;
+    request.zones[request.zones_reported++] = table_.Describe(zone);
+  }
+}
+
+std::vector<ZoneDescriptor> ZonedImage::ReportZones() const {
+  std::vector<ZoneDescriptor> zones(limits_.zone_count);
+  std::lock_guard lock(mutex_);
+  for (uint32_t zone = 0; zone < limits_.zone_count; ++zone) zones[zone] = table_.Describe(zone);
+  return zones;
+}
+
+// ---- commit
+
+void ZonedImage::StartCommit(Turn& turn) {
+  commit_active_ = true;
+  commit_thread_ = &turn.thread;
+  commit_waiters_ = std::exchange(flush_waiters_, nullptr);
+  pages_written_ = false;
+  table_.BeginCommit(page_writes_);
+  StartSweep(turn);
+  turn.flush_for_commit = true;
+}
+
+void ZonedImage::FlushForCommit() {
+  commit_flush_.op = BlockOp::kFlush;
+  commit_flush_.PushCompletion(
+      [](void* self, BlockRequest& request) {
+        static_cast<ZonedImage*>(self)->OnCommitFlushed(request.status);
+      },
+      this);
+  child_.Submit(*commit_thread_, commit_flush_);
+}
+
+void ZonedImage::OnCommitFlushed(BlockStatus status) {
+  if (status != BlockStatus::kOk || page_writes_.empty() || pages_written_) {
+    return FinishCommit(status);
+  }
+  next_page_ = 0;
+  page_status_ = BlockStatus::kOk;
+  pages_in_flight_ = std::min(page_writes_.size(), kMaxPagesInFlight);
+  while (page_ios_.size() < pages_in_flight_) {
+    page_ios_.push_back(std::make_unique<PageIo>());
+    page_ios_.back()->image = this;
+  }
+  for (size_t i = 0; i < pages_in_flight_; ++i) WriteNextPage(*page_ios_[i]);
+}
+
+void ZonedImage::WriteNextPage(PageIo& io) {
+  ZonedTable::PageWrite& page = page_writes_[next_page_++];
+  io.buffer = {.iov_base = page.bytes.data(), .iov_len = page.bytes.size()};
+  io.request.op = BlockOp::kWrite;
+  io.request.offset_bytes = page.offset_bytes;
+  io.request.length_bytes = page.bytes.size();
+  io.request.buffers = {&io.buffer, 1};
+  io.request.PushCompletion(
+      [](void* self, BlockRequest&) {
+        auto& done = *static_cast<PageIo*>(self);
+        done.image->OnPageWritten(done);
+      },
+      &io);
+  child_.Submit(*commit_thread_, io.request);
+}
+
+void ZonedImage::OnPageWritten(PageIo& io) {
+  if (io.request.status != BlockStatus::kOk) page_status_ = io.request.status;
+  if (page_status_ == BlockStatus::kOk && next_page_ < page_writes_.size()) {
+    return WriteNextPage(io);
+  }
+  if (--pages_in_flight_ != 0) return;
+  if (page_status_ != BlockStatus::kOk) return FinishCommit(page_status_);
+  pages_written_ = true;
+  FlushForCommit();
+}
+
+void ZonedImage::FinishCommit(BlockStatus status) {
+  Turn turn{*commit_thread_};
+  {
+    std::lock_guard lock(mutex_);
+    if (page_writes_.capacity() > kMaxKeptPages) page_writes_ = {};
+    EndCommit(status, turn);
+    NotifyIfIdle();
+  }
+  // With nothing left to do, the image may be gone by now.
+  if (!turn.empty()) Perform(turn);
+}
+
+void ZonedImage::EndCommit(BlockStatus status, Turn& turn) {
+  const bool ok = status == BlockStatus::kOk;
+  const std::vector<uint32_t> left = table_.EndCommit(ok);
+  loose_slots_.insert(loose_slots_.end(), left.begin(), left.end());
+  commit_active_ = false;
+  while (Ticket* ticket = commit_waiters_) {
+    commit_waiters_ = ticket->next_ticket;
+    ticket->request->status = ok ? BlockStatus::kOk : BlockStatus::kIoError;
+    ticket->next_ticket = std::exchange(turn.finished, ticket);
+  }
+  if (!ok) ResumeSlotWaiters(/*commit_failed=*/true, turn);
+  // After a failure only a flush tries again, so that a broken medium does not keep us busy.
+  const size_t worth_it = slot_waiters_ != nullptr ? 1 : kManyRetiredSlots;
+  if (flush_waiters_ != nullptr || (ok && table_.retired_slots() >= worth_it)) StartCommit(turn);
+  StartSweep(turn);
+  if (!SlotsWillReturn()) ResumeSlotWaiters(/*commit_failed=*/false, turn);
+}
+
+// ---- sweep
+
+void ZonedImage::StartSweep(Turn& turn) {
+  if (sweep_ != Sweep::kIdle || loose_slots_.empty()) return;
+  sweep_slots_.swap(loose_slots_);
+  std::sort(sweep_slots_.begin(), sweep_slots_.end(), std::greater<>());
+  sweep_ = Sweep::kWaiting;
+  const uint8_t old_epoch = epoch_;
+  epoch_ ^= 1;
+  if (slot_users_[old_epoch] == 0) StartPunching(turn);
+}
+
+void ZonedImage::StartPunching(Turn& turn) {
+  sweep_ = Sweep::kPunching;
+  sweep_thread_ = &turn.thread;
+  PreparePunch(turn);
+}
+
+void ZonedImage::PreparePunch(Turn& turn) {
+  const size_t size = sweep_slots_.size();
+  const uint32_t first = sweep_slots_.back();
+  punch_count_ = 1;
+  while (punch_count_ < size && sweep_slots_[size - 1 - punch_count_] == first + punch_count_) {
+    ++punch_count_;
+  }
+  punch_request_.op = BlockOp::kDiscard;
+  punch_request_.offset_bytes = table_.header().SlotOffset(first);
+  punch_request_.length_bytes = punch_count_ * table_.header().slot_bytes();
+  turn.punch = true;
+}
+
+void ZonedImage::OnPunched(BlockStatus status) {
+  Turn turn{*sweep_thread_};
+  {
+    std::lock_guard lock(mutex_);
+    EndPunch(status, turn);
+    NotifyIfIdle();
+  }
+  // With nothing left to do, the image may be gone by now.
+  if (!turn.empty()) Perform(turn);
+}
+
+void ZonedImage::EndPunch(BlockStatus status, Turn& turn) {
+  const bool ok = status == BlockStatus::kOk;
+  if (!ok) {
+    LOG_RATE_LIMITED(
+        "zoned: cannot give back the space of {} zones: {}; it is tried again when the image is "
+        "opened",
+        punch_count_, DescribeStatus(status));
+  }
+  for (; punch_count_ != 0; --punch_count_) {
+    if (ok) table_.Recycle(sweep_slots_.back());
+    sweep_slots_.pop_back();
+  }
+  if (!sweep_slots_.empty()) {
+    PreparePunch(turn);
+  } else {
+    sweep_ = Sweep::kIdle;
+    StartSweep(turn);
+  }
+  // Those who find none see for themselves whether there is something left to wait for.
+  ResumeSlotWaiters(/*commit_failed=*/false, turn);
+}
+
+// ----
+
+void ZonedImage::NotifyIfIdle() {
+  if (!commit_active_ && sweep_ == Sweep::kIdle) idle_.notify_all();
+}
+
+void ZonedImage::Perform(const Turn& turn) {
+  // While one of these is under way, or a ticket is not home, the image lives on; no longer.
+  if (turn.flush_for_commit) FlushForCommit();
+  if (turn.punch) {
+    punch_request_.PushCompletion(
+        [](void* self, BlockRequest& request) {
+          static_cast<ZonedImage*>(self)->OnPunched(request.status);
+        },
+        this);
+    child_.Submit(turn.thread, punch_request_);
+  }
+  for (Ticket* ticket = turn.finished; ticket != nullptr;) {
+    Ticket& home = *std::exchange(ticket, ticket->next_ticket);
+    home.run = [](Task& task) {
+      auto& finished = static_cast<Ticket&>(task);
+      BlockRequest& request = *finished.request;
+      IoThread& thread = *finished.thread;
+      {
+        std::lock_guard lock(finished.image->mutex_);
+        finished.image->GiveTicket(finished);
+      }
+      thread.Complete(request);
+    };
+    home.thread->Post(home);
+  }
+  for (Ticket* ticket = turn.resumed; ticket != nullptr;) {
+    Ticket& home = *std::exchange(ticket, ticket->next_ticket);
+    home.run = [](Task& task) {
+      auto& resumed = static_cast<Ticket&>(task);
+      resumed.image->Transfer(resumed, std::unique_lock(resumed.image->mutex_));
+    };
+    home.thread->Post(home);
+  }
+}
+
+}  // namespace minivmm
