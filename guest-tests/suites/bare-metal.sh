@@ -1,4 +1,4 @@
-# The bare-metal guest's checks on two zoned disks: what Linux's own checks never let reach the device.
+# The bare-metal guest's checks on two zoned disks: requests that Linux's own checks stop.
 # shellcheck shell=bash disable=SC2034,SC2154
 
 # run_bare_metal OPTION...: one boot of that guest on /dev/mvzoned; passes its lines on.

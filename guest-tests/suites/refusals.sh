@@ -1,4 +1,4 @@
-# What minivmm must refuse before it starts anything: a busy, mounted or missing disk. No guest boots.
+# What minivmm must refuse before it starts anything: a busy, mounted or missing disk.
 # shellcheck shell=bash disable=SC2034,SC2054,SC2154
 
 # refuses NAME TEXT ARGUMENT...: the VMM ends with status 1 and says TEXT in one line.

@@ -1,4 +1,4 @@
-# scsi_debug as the host's zoned disk: ZBC in place of null_blk, with its own errors and its laxer CLOSE.
+# scsi_debug as the host's zoned disk: ZBC, with its own errors and its laxer CLOSE.
 # shellcheck shell=bash disable=SC2034,SC2154
 modprobe sd_mod
 modprobe scsi_debug zbc=host-managed zone_size_mb=4 zone_nr_conv=2 zone_max_open=8 dev_size_mb=96 sector_size=512
