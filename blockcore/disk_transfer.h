@@ -16,6 +16,8 @@
 #include <string>
 #include <utility>
 
+#include "blockcore/base/unique_fd.h"
+#include "blockcore/block_node.h"
 #include "blockcore/block_request.h"
 #include "blockcore/io_thread.h"
 
@@ -59,6 +61,23 @@ class DiskTransfer {
   bool IsAligned(const BlockRequest& request) const;
 
   DiskTransferOptions options_;
+};
+
+// A node that is one open file or one device without zones.
+class PlainDisk : public BlockNode {
+ public:
+  PlainDisk(UniqueFd fd, const BlockLimits& limits, DiskTransferOptions transfer)
+      : fd_(std::move(fd)), limits_(limits), transfer_(std::move(transfer)) {}
+
+  const BlockLimits& limits() const override { return limits_; }
+  void Submit(IoThread& thread, BlockRequest& request) override {
+    transfer_.Submit(thread, request);
+  }
+
+ private:
+  UniqueFd fd_;
+  BlockLimits limits_;
+  DiskTransfer transfer_;
 };
 
 // `errno_value` of a failed operation on a disk; `zoned` as in DiskTransferOptions. Any thread.

@@ -16,22 +16,6 @@
 namespace minivmm {
 namespace {
 
-class FileNode : public BlockNode {
- public:
-  FileNode(UniqueFd fd, const BlockLimits& limits, DiskTransferOptions transfer)
-      : fd_(std::move(fd)), limits_(limits), transfer_(std::move(transfer)) {}
-
-  const BlockLimits& limits() const override { return limits_; }
-  void Submit(IoThread& thread, BlockRequest& request) override {
-    transfer_.Submit(thread, request);
-  }
-
- private:
-  UniqueFd fd_;
-  BlockLimits limits_;
-  DiskTransfer transfer_;
-};
-
 Result<void> CheckFileType(const std::string& filename, mode_t mode) {
   if (S_ISREG(mode)) return {};
   if (S_ISBLK(mode)) {
@@ -129,7 +113,7 @@ Result<std::unique_ptr<BlockNode>> OpenFile(const FileOptions& options) {
                                .alignment = alignment,
                                .zeroes_past_end = true,
                                .no_flush = options.cache_no_flush};
-  return std::make_unique<FileNode>(std::move(fd), limits, std::move(transfer));
+  return std::make_unique<PlainDisk>(std::move(fd), limits, std::move(transfer));
 }
 
 }  // namespace minivmm

@@ -28,23 +28,6 @@ namespace {
 // guest's appends short enough for zones not to wait long, and long enough for full speed.
 constexpr uint64_t kMaxAppendBytes = 1_MiB;
 
-// A disk without zones.
-class PlainDevice : public BlockNode {
- public:
-  PlainDevice(UniqueFd fd, const BlockLimits& limits, DiskTransferOptions transfer)
-      : fd_(std::move(fd)), limits_(limits), transfer_(std::move(transfer)) {}
-
-  const BlockLimits& limits() const override { return limits_; }
-  void Submit(IoThread& thread, BlockRequest& request) override {
-    transfer_.Submit(thread, request);
-  }
-
- private:
-  UniqueFd fd_;
-  BlockLimits limits_;
-  DiskTransfer transfer_;
-};
-
 // A zoned disk as the kernel gives it, under a ZoneQueue: does what it is told.
 class ZoneMedium : public BlockNode {
  public:
@@ -294,7 +277,7 @@ Result<std::unique_ptr<BlockNode>> OpenHostDevice(const HostDeviceOptions& optio
   }
   if (!is_zoned) {
     if (options.discard && !options.read_only) AddDiscardLimits(attributes, limits);
-    return std::make_unique<PlainDevice>(std::move(fd), limits, std::move(transfer));
+    return std::make_unique<PlainDisk>(std::move(fd), limits, std::move(transfer));
   }
 
   limits.zoned = zoned;
