@@ -13,8 +13,8 @@ die() {
   exit 1
 }
 
-# with_progress TEXT COMMAND...: runs the command with its output in a file, says every ten seconds that it is still at
-# it, and shows the end of the output if it fails.
+# with_progress TEXT COMMAND...: runs the command with its output in a file, says every ten seconds
+# that it is still at it, and shows the end of the output if it fails.
 with_progress() {
   local text=$1 log begun=$SECONDS pid status=0
   shift
@@ -42,11 +42,11 @@ with_progress() {
 }
 last_progress=-1
 
-# build_programs: builds minivmm and the bare-metal guest, optimized, and sets their paths.
+# build_programs: builds minivmm and what the guests' suites run beside it, optimized, and sets
+# their paths.
 build_programs() {
-  local targets=(//vmm:minivmm)
-  if [[ -e $repo_dir/guest-tests/bare-metal/BUILD ]]; then targets+=(//guest-tests/bare-metal:guest); fi
-  with_progress "building minivmm" bazel build --config=opt "${targets[@]}" || return
+  with_progress "building minivmm" bazel build --config=opt \
+    //vmm:minivmm //guest-tests/bare-metal:guest //blockcore:host_device_zoned_test || return
   built=$(bazel info --config=opt bazel-bin 2>/dev/null)
   minivmm=$built/vmm/minivmm
   bare_metal_guest=$built/guest-tests/bare-metal/guest

@@ -1,4 +1,5 @@
-# btrfs in zoned mode, Linux's one user of native zone append on such a disk: files, checksums, check, and again after remount.
+# btrfs in zoned mode, Linux's one user of native zone append on such a disk: files, checksums,
+# check, and again after remount.
 # shellcheck shell=dash disable=SC2154
 use_zoned_disk mvzoned || exit
 modprobe btrfs

@@ -1,5 +1,6 @@
-# Zones that the host has made read-only or offline show so in the guest and refuse what they must; zone 1 is read-only and zone 2
-# offline from the start, zone 3 and zone 4 become so while the guest runs.
+# Zones that the host has made read-only or offline show so in the guest and refuse what they must;
+# zone 1 is read-only and zone 2 offline from the start, zone 3 and zone 4 become so while the guest
+# runs.
 # shellcheck shell=dash disable=SC2154
 use_zoned_disk mvzoned || exit
 

@@ -1,4 +1,5 @@
-# What the guest's cases share: results, questions to the machine outside, and the disk under test. Sourced by init.
+# What the guest's cases share: results, questions to the machine outside, and the disk under test.
+# Sourced by init.
 # shellcheck shell=dash disable=SC2034
 # shellcheck source=guest-tests/cases/zones.sh
 . /cases/zones.sh
@@ -38,14 +39,16 @@ expect() {
   if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "expected '$2', got '$3'"; fi
 }
 
-# host WORDS...: asks the machine outside to do something and prints its one-line answer. The serial console carries both.
+# host WORDS...: asks the machine outside to do something and prints its one-line answer. The serial
+# console carries both.
 host() {
   echo "@host $*" >/dev/console
   # shellcheck disable=SC3045 # busybox has it
   if read -r -t 100 answer </dev/console; then echo "$answer"; else echo "no answer from outside"; fi
 }
 
-# disk_with_serial SERIAL: its device node. The machine outside gives each disk its own node's name as serial number.
+# disk_with_serial SERIAL: its device node. The machine outside gives each disk its own node's name
+# as serial number.
 disk_with_serial() {
   for entry in /sys/block/vd*; do
     if [ "$(cat "$entry/serial")" = "$1" ]; then
@@ -99,10 +102,12 @@ get() {
 # holds_what_was_put INDEX OFFSET_SECTORS SECTORS: the zone holds what the last put wrote.
 holds_what_was_put() { get "$@" | cmp - /tmp/put; }
 
-# resync INDEX: a report makes the guest's kernel forget a failed write to the zone; until then it refuses all writes to it.
+# resync INDEX: a report makes the guest's kernel forget a failed write to the zone; until then it
+# refuses all writes to it.
 resync() { zone_table "$disk" "$(zone_start "$1")" 1 >/dev/null; }
 
-# expect_zone NAME INDEX STATE: the zone's condition and write pointer are STATE, in the guest and on the host.
+# expect_zone NAME INDEX STATE: the zone's condition and write pointer are STATE, in the guest and
+# on the host.
 expect_zone() {
   inside=$(zone_state "$disk" "$(zone_start "$2")")
   outside=$(host zone_state "$serial" "$(zone_start "$2")")
@@ -113,7 +118,8 @@ expect_zone() {
   fi
 }
 
-# same_report NAME: guest and host report the same zones. Only a digest travels; the tables follow if they differ.
+# same_report NAME: guest and host report the same zones. Only a digest travels; the tables follow
+# if they differ.
 same_report() {
   zone_table "$disk" >/tmp/zones
   answer=$(host same_zones "$serial" "$(md5sum </tmp/zones | cut -d ' ' -f 1)")

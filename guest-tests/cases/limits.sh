@@ -1,4 +1,5 @@
-# One zone too many, open or active, gets the error that says so; nothing changes; freeing one makes room.
+# One zone too many, open or active, gets the error that says so; nothing changes; freeing one makes
+# room.
 # shellcheck shell=dash disable=SC2154
 use_zoned_disk mvzoned || exit
 

@@ -20,7 +20,9 @@ done
 # interrupts_of DISK: how many its request queues have had.
 interrupts_of() {
   virtio=$(basename "$(readlink -f "/sys/block/${1#/dev/}/device")")
-  awk -v name="$virtio-req" 'index($0, name) { for (i = 2; $i ~ /^[0-9]+$/; ++i) sum += $i } END { print sum + 0 }' /proc/interrupts
+  awk -v name="$virtio-req" '
+    index($0, name) { for (i = 2; $i ~ /^[0-9]+$/; ++i) sum += $i }
+    END { print sum + 0 }' /proc/interrupts
 }
 before=$(interrupts_of "$disk")
 cpu=0

@@ -1,4 +1,5 @@
-# Open, close, finish, reset and reset-all change the zones as they should, seen in the guest and on the host.
+# Open, close, finish, reset and reset-all change the zones as they should, seen in the guest and on
+# the host.
 # shellcheck shell=dash disable=SC2154
 use_zoned_disk mvzoned || exit
 

@@ -2,6 +2,9 @@
 # shellcheck shell=dash disable=SC2154
 plain=$(disk_with_serial plain.img)
 locked=$(disk_with_serial locked.img)
+# bytes_of DISK: digest of all of it, read directly.
+bytes_of() { dd if="$1" bs=64k iflag=direct status=none | md5sum | cut -d ' ' -f 1; }
+
 expect plain-is-not-zoned none "$(cat "/sys/block/${plain#/dev/}/queue/zoned" 2>&1)"
 expect plain-size "$(host file_sectors plain.img)" "$(cat "/sys/block/${plain#/dev/}/size" 2>&1)"
 
@@ -16,10 +19,10 @@ check e2fsck e2fsck -f -n "$plain"
 check remount mount -t ext4 "$plain" /mnt
 check compare-after-remount sh -c 'cd /mnt && sha256sum -c -s /tmp/sums'
 umount /mnt
-expect same-bytes-on-host "$(host file_bytes plain.img)" "$(dd if="$plain" bs=64k iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1)"
+expect same-bytes-on-host "$(host file_bytes plain.img)" "$(bytes_of "$plain")"
 
 expect read-only-flag 1 "$(cat "/sys/block/${locked#/dev/}/ro" 2>&1)"
-expect read-only-content "$(host file_bytes locked.img)" "$(dd if="$locked" bs=64k iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1)"
+expect read-only-content "$(host file_bytes locked.img)" "$(bytes_of "$locked")"
 expect_error read-only-write "Operation not permitted" dd if=/dev/zero of="$locked" bs=4k count=1 oflag=direct
 
 use_zoned_disk mvzoned || exit

@@ -1,8 +1,10 @@
-# A write off the write pointer fails, changes nothing, and does not spoil the zone: the next one at the pointer succeeds.
+# A write off the write pointer fails, changes nothing, and does not spoil the zone: the next one at
+# the pointer succeeds.
 # shellcheck shell=dash disable=SC2154
 use_zoned_disk mvzoned || exit
 
-# The guest's kernel tracks no pointer for a zone before its first write, so this one reaches the device.
+# The guest's kernel tracks no pointer for a zone before its first write, so this one reaches the
+# device.
 expect_error off-pointer-first "Input/output error" put 0 64 8
 expect_zone off-pointer-first-changes-nothing 0 "em 0x000000"
 check at-pointer-after-first put 0 0 8

@@ -1,4 +1,5 @@
-# A walk through a zone's life, for people to look at: each step with the zones as guest and host see them.
+# A walk through a zone's life, for people to look at: each step with the zones as guest and host
+# see them.
 # shellcheck shell=dash disable=SC2154
 use_zoned_disk mvzoned || exit
 

@@ -1,11 +1,14 @@
-# Zone reports as one comparable line per zone; sourced on both sides of the machine's border, so that both read alike.
+# Zone reports as one comparable line per zone; sourced on both sides of the machine's border, so
+# that both read alike.
 # shellcheck shell=dash
 
-# zone_table DEVICE [FIRST_SECTOR COUNT]: "start length capacity write-pointer condition type" of each zone, the numbers in sectors and hexadecimal, the
-# write pointer relative to the start. Where virtio leaves the pointer undefined (not-wp, read-only, full, offline) it is "-".
+# zone_table DEVICE [FIRST_SECTOR COUNT]: "start length capacity write-pointer condition type" of
+# each zone, the numbers in sectors and hexadecimal, the write pointer relative to the start. Where
+# virtio leaves the pointer undefined (not-wp, read-only, full, offline) it is "-".
 zone_table() {
   blkzone report ${2:+-o "$2" -c "$3"} "$1" | sed -n \
-    -e 's/^ *start: \([^,]*\), len \([^,]*\), cap \([^,]*\), wptr \([^ ]*\) .*zcond: *[0-9]*(\(..\)) \[type: \([0-9]\).*/\1 \2 \3 \4 \5 \6/' \
+    -e 's/^ *start: \([^,]*\), len \([^,]*\), cap \([^,]*\), wptr \([^ ]*\) /\1 \2 \3 \4 /' \
+    -e 's/reset:.*zcond: *[0-9]*(\(..\)) \[type: \([0-9]\).*/\1 \2/' \
     -e 's/^\([^ ]* [^ ]* [^ ]*\) [^ ]* \(nw\|ro\|fu\|of\) /\1 - \2 /' -e '/^0x/p'
 }
 

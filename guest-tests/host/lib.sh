@@ -1,5 +1,6 @@
-# What the suites share: making zoned devices, starting a guest on them, and answering the guest's questions. Sourced by
-# run-suites, on a machine with a KVM that boots Linux: the rig's L1, or the user's own.
+# What the suites share: making zoned devices, starting a guest on them, and answering the guest's
+# questions. Sourced by run-suites, on a machine with a KVM that boots Linux: the rig's L1, or the
+# user's own.
 # shellcheck shell=bash disable=SC2154 # run-suites sets suite and console
 # shellcheck source=guest-tests/cases/zones.sh
 source "$RIG_DIR/cases/zones.sh"
@@ -16,12 +17,16 @@ not_ok() {
 }
 note() { echo "# $*"; }
 
-# make_zoned NAME KEY=VALUE...: a host-managed null_blk disk /dev/NAME that keeps its data in memory.
+# make_zoned NAME KEY=VALUE...: a host-managed null_blk disk /dev/NAME that keeps its data in
+# memory.
 make_zoned() {
   local directory=/sys/kernel/config/nullb/$1 name=$1 option
   shift
   remove_zoned "$name"
-  mkdir "$directory"
+  mkdir "$directory" || {
+    not_ok make-zoned "null_blk with configfs is not there; tools/doctor says what is missing"
+    return 1
+  }
   for option in memory_backed=1 zoned=1 zone_size=4 "$@" power=1; do
     echo "${option#*=}" >"$directory/${option%%=*}" || {
       not_ok make-zoned "null_blk refuses $option"
@@ -35,8 +40,9 @@ remove_zoned() {
   if [[ -d $directory ]]; then rmdir "$directory"; fi
 }
 
-# vmm_arguments: fills `arguments` for the disks in `disks`, each "PATH[,OPTION=VALUE...]": a block device becomes
-# host_device, a file a plain disk; options named read-only go to the node, all others to the device.
+# vmm_arguments: fills `arguments` for the disks in `disks`, each "PATH[,OPTION=VALUE...]": a block
+# device becomes host_device, a file a plain disk; options named read-only go to the node, all
+# others to the device.
 vmm_arguments() {
   local disk path option node device index=0
   # shellcheck disable=SC2054 # commas as the VMM wants them
@@ -60,9 +66,10 @@ vmm_arguments() {
   fi
 }
 
-# boot_guest CASES [EXPECTED_STATUS [KERNEL_ARGUMENT...]]: starts the VMM with the disks in `disks`, runs the cases, passes their results on, and
-# checks the exit status; 1 is what isa-debug-exit makes of "all passed". Settings: boot, smp, memory, kernel, time_limit, and
-# kernel_log, the level up to which the kernel's own messages come out.
+# boot_guest CASES [EXPECTED_STATUS [KERNEL_ARGUMENT...]]: starts the VMM with the disks in `disks`,
+# runs the cases, passes their results on, and checks the exit status; 1 is what isa-debug-exit
+# makes of "all passed". Settings: boot, smp, memory, kernel, time_limit, and kernel_log, the level
+# up to which the kernel's own messages come out.
 boot_guest() {
   local cases=$1 expected=${2:-1} line status=0 started=$EPOCHREALTIME deadline=$((SECONDS + ${time_limit:-150}))
   local -a arguments options
@@ -161,5 +168,6 @@ host_bytes() {
   dd if="/dev/$1" bs=64k count="$3" skip=$(($2 * 512)) iflag=direct,skip_bytes 2>/dev/null | md5sum | cut -d ' ' -f 1
 }
 
-# host_spoil NAME readonly|offline FIRST_SECTOR: changes the zone's condition behind the VMM's back, as a failing disk does.
+# host_spoil NAME readonly|offline FIRST_SECTOR: changes the zone's condition behind the VMM's back,
+# as a failing disk does.
 host_spoil() { if echo "$3" >"/sys/kernel/config/nullb/$1/zone_$2"; then echo spoilt; else echo failed; fi; }

@@ -1,5 +1,5 @@
-// The init of tools/bench-boot's guest: says that it runs, then powers the machine off. Nothing else happens in user space, so
-// the time to the line is the VMM's and the kernel's alone.
+// The init of tools/bench-boot's guest: says that it runs, then powers the machine off. Nothing
+// else happens in user space, so the time to the line is the VMM's and the kernel's alone.
 #include <linux/reboot.h>
 
 #include "syscalls.h"

@@ -1,5 +1,6 @@
-// debug_exit VALUE: hands VALUE (0 to 127) to the debug-exit device at port 0xf4, which ends the VMM with status
-// (VALUE << 1) | 1. Debian's kernels have no /dev/port, so this asks for the port with ioperm.
+// debug_exit VALUE: hands VALUE (0 to 127) to the debug-exit device at port 0xf4, which ends the
+// VMM with status (VALUE << 1) | 1. Debian's kernels have no /dev/port, so this asks for the port
+// with ioperm.
 #include "syscalls.h"
 
 namespace minivmm {

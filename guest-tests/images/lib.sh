@@ -1,5 +1,5 @@
-# Shared by the scripts that make the images of the guest tests: where the cache is, how to say what is going on, and how
-# files are gathered for an initramfs. Sourced, not run.
+# Shared by the scripts that make the images of the guest tests: where the cache is, how to say what
+# is going on, and how files are gathered for an initramfs. Sourced, not run.
 # shellcheck shell=bash disable=SC2034
 
 images_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,7 +22,8 @@ need() {
   done
 }
 
-# shared_libraries FILE...: the files, symbolic links resolved by name only, that the dynamic linker would load.
+# shared_libraries FILE...: the files, symbolic links resolved by name only, that the dynamic linker
+# would load.
 shared_libraries() {
   local file
   for file in "$@"; do
@@ -30,8 +31,9 @@ shared_libraries() {
   done | awk '/=> \// { print $3 } /^[[:space:]]*\/.*ld-linux/ { print $1 }' | sort -u
 }
 
-# install_programs ROOT FILE...: copies each program to ROOT/bin and its shared libraries to ROOT/lib. Debian's merged /usr makes
-# /lib, /lib64 and /usr/lib one place; in the images all libraries lie in /lib and /lib64 points there.
+# install_programs ROOT FILE...: copies each program to ROOT/bin and its shared libraries to
+# ROOT/lib. Debian's merged /usr makes /lib, /lib64 and /usr/lib one place; in the images all
+# libraries lie in /lib and /lib64 points there.
 install_programs() {
   local root=$1 library
   shift
@@ -43,7 +45,8 @@ install_programs() {
   done < <(shared_libraries "$@")
 }
 
-# install_modules ROOT KERNEL_DIR MODULE...: the modules with all they depend on, uncompressed, and the index for modprobe.
+# install_modules ROOT KERNEL_DIR MODULE...: the modules with all they depend on, uncompressed, and
+# the index for modprobe.
 install_modules() {
   local root=$1 kernel=$2 version module file
   shift 2
@@ -61,7 +64,8 @@ install_modules() {
   depmod -b "$root" "$version"
 }
 
-# install_busybox ROOT: busybox with a link for every tool it has, except those that ROOT already holds as programs.
+# install_busybox ROOT: busybox with a link for every tool it has, except those that ROOT already
+# holds as programs.
 install_busybox() {
   local root=$1 tool busybox
   busybox=$(command -v busybox)
@@ -72,12 +76,14 @@ install_busybox() {
   done < <("$busybox" --list)
 }
 
-# pack ROOT FILE: writes the directory as an uncompressed cpio archive, owned by root whoever runs this. The kernel accepts
-# several archives one after the other, which is how a run adds its own files to a cached image.
+# pack ROOT FILE: writes the directory as an uncompressed cpio archive, owned by root whoever runs
+# this. The kernel accepts several archives one after the other, which is how a run adds its own
+# files to a cached image.
 pack() {
   (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z | cpio --null -o -H newc -R 0:0 --quiet) >"$2.new"
   mv "$2.new" "$2"
 }
 
-# fingerprint FILE...: a digest of names, sizes and times; cheap, and it changes when a package is upgraded.
+# fingerprint FILE...: a digest of names, sizes and times; cheap, and it changes when a package is
+# upgraded.
 fingerprint() { stat -L -c '%n %s %Y' "$@" | sha256sum | cut -c 1-16; }

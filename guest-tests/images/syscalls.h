@@ -1,5 +1,6 @@
-// The few system calls that the guests' static programs make, without a C library: such a program is a few kilobytes, and
-// the time to unpack and to start it does not count in a measurement. Included by debug_exit.cc and bench_init.cc only.
+// The few system calls that the guests' static programs make, without a C library: such a program
+// is a few kilobytes, and the time to unpack and to start it does not count in a measurement.
+// Included by debug_exit.cc and bench_init.cc only.
 #ifndef GUEST_TESTS_IMAGES_SYSCALLS_H_
 #define GUEST_TESTS_IMAGES_SYSCALLS_H_
 

@@ -23,7 +23,8 @@ else
   make_zoned mvzoned size=62 blocksize=4096 zone_nr_conv=1 zone_max_open=6 && {
     host_spoil mvzoned readonly $((12 * 8192)) >/dev/null
     host_spoil mvzoned offline $((13 * 8192)) >/dev/null
-    # Only the zones' checks: writes of single sectors to a disk with 4096-byte blocks are refused by minivmm.
+    # Only the zones' checks: writes of single sectors to a disk with 4096-byte blocks are refused
+    # by minivmm.
     run_bare_metal --only Z-
   }
 fi

@@ -26,7 +26,8 @@ elif make_zoned mvzoned size=64; then
     node-name=drive0,driver=host_device,filename=/dev/mvzoned,cache.direct=off --device virtio-blk-pci,drive=drive0
   refuses missing-drive "drive7" --device virtio-blk-pci,drive=drive7
 
-  # Another program holds the disk exclusively, as a mount or a second VMM does; mount(8) would need a file system on it.
+  # Another program holds the disk exclusively, as a mount or a second VMM does; mount(8) would need
+  # a file system on it.
   modprobe ext4
   mkdir "$work/held"
   mkdir -p /sys/kernel/config/nullb/mvplain
