@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -90,6 +91,12 @@ Unexpected OpenError(const HostDeviceOptions& options, const struct stat& status
           filename);
     case EACCES:
     case EPERM:
+      if (::geteuid() == 0) {
+        return Fail(
+            "cannot open '{}': {}, even for root: a container or a security policy "
+            "forbids this device",
+            filename, ErrnoText(error));
+      }
       if (status.st_gid == 0 || (status.st_mode & S_IRGRP) == 0) {
         return Fail("cannot open '{}': {}; run as root", filename, ErrnoText(error));
       }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstring>
@@ -82,16 +83,24 @@ Unexpected FailToOpen() {
     case ENXIO:
       return Fail(
           "cannot open /dev/kvm: {}: load KVM (modprobe kvm_amd or kvm_intel) and, if that fails, "
-          "turn on "
-          "virtualization in the firmware or, in a virtual machine, nested virtualization",
+          "turn on virtualization in the firmware or, in a virtual machine, nested virtualization",
           ErrnoText(errno));
     case EACCES:
-    case EPERM:
+    case EPERM: {
+      const int error = errno;
+      struct stat status {};
+      constexpr mode_t kGroupMayUse = S_IRGRP | S_IWGRP;
+      if (::stat("/dev/kvm", &status) == 0 && (status.st_mode & kGroupMayUse) == kGroupMayUse) {
+        return Fail(
+            "cannot open /dev/kvm: {}: add your user to its group, usually kvm (sudo usermod -aG "
+            "kvm $USER), and log in again",
+            ErrnoText(error));
+      }
       return Fail(
-          "cannot open /dev/kvm: {}: add your user to the group kvm (sudo usermod -aG kvm $USER) "
-          "and log in "
-          "again",
-          ErrnoText(errno));
+          "cannot open /dev/kvm: {}: it is for its owner alone; run as root, or open it to a group "
+          "(sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm)",
+          ErrnoText(error));
+    }
     default:
       return Fail("cannot open /dev/kvm: {}", ErrnoText(errno));
   }
