@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <new>
+#include <thread>
 #include <utility>
 
 #include "blockcore/base/log.h"
@@ -51,18 +53,30 @@ Unexpected OpenError(const FileOptions& options, int error) {
   return Fail("cannot open '{}': {}", filename, ErrnoText(error));
 }
 
+// A program's last requests keep its files, and so their locks, for a moment after it was killed.
+// Who starts the disk anew at once is not refused for that.
+constexpr std::chrono::milliseconds kLockPatience{500};
+constexpr std::chrono::milliseconds kLockRetry{10};
+
 Result<void> LockWholeFile(int fd, const FileOptions& options) {
   struct flock lock {};
   lock.l_type = options.read_only ? F_RDLCK : F_WRLCK;
   lock.l_whence = SEEK_SET;
-  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return {};
-  if (errno == EAGAIN || errno == EACCES) {
+  const auto give_up = std::chrono::steady_clock::now() + kLockPatience;
+  while (::fcntl(fd, F_OFD_SETLK, &lock) != 0) {
+    if (errno != EAGAIN && errno != EACCES) {
+      LOG("'{}' cannot be locked against other programs ({}): going on without", options.filename,
+          ErrnoText(errno));
+      return {};
+    }
+    if (std::chrono::steady_clock::now() < give_up) {
+      std::this_thread::sleep_for(kLockRetry);
+      continue;
+    }
     return Fail("cannot lock '{}': it is in use by another disk or program; stop that one{}",
                 options.filename,
                 options.read_only ? "" : ", or give read-only=on to all that use it");
   }
-  LOG("'{}' cannot be locked against other programs ({}): going on without", options.filename,
-      ErrnoText(errno));
   return {};
 }
 

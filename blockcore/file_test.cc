@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -350,6 +352,36 @@ TEST_CASE("One writer or many readers may use a file") {
   auto reader = Open({.filename = file.path(), .read_only = true});
   auto second_reader = Open({.filename = file.path(), .read_only = true});
   CHECK(OpenFailure({.filename = file.path()}).find("in use by another") != std::string::npos);
+}
+
+// In a child process: writes to the disk without an end.
+[[noreturn]] void WriteForEver(const FileOptions& options, UniqueFd started) {
+  auto thread = StartThread();
+  auto node = Open(options);
+  std::vector<uint8_t> data(64_KiB, 0x5a);
+  for (;;) {
+    Transfer(*thread, *node, BlockOp::kWrite, 0, data.data(), data.size());
+    if (::write(started.get(), "", 1) != 1) ::_exit(1);
+  }
+}
+
+TEST_CASE("A file can be opened as soon as the program that had it was killed") {
+  TestFile file(1_MiB);
+  for (int round = 0; round < 20; ++round) {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    UniqueFd from_child(ends[0]);
+    UniqueFd to_parent(ends[1]);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) WriteForEver({.filename = file.path()}, std::move(to_parent));
+    to_parent = {};
+    char byte = 0;
+    REQUIRE(::read(from_child.get(), &byte, 1) == 1);
+    REQUIRE(::kill(child, SIGKILL) == 0);
+    REQUIRE(::waitpid(child, nullptr, 0) == child);
+    Open({.filename = file.path()});
+  }
 }
 
 TEST_CASE("What cannot be a file disk is refused in one line that says what to do") {

@@ -142,8 +142,9 @@ Result<void> CheckGeometry(const ZonedGeometry& g) {
   }
   if (g.max_append_bytes > g.zone_capacity_bytes ||
       !IsAligned(g.max_append_bytes, g.write_granularity_bytes)) {
-    return Fail("zone.max_append={} must be a multiple of {} and at most the zone capacity {}",
-                g.max_append_bytes, g.write_granularity_bytes, g.zone_capacity_bytes);
+    return Fail(
+        "zone.max_append_bytes={} must be a multiple of {} and at most the zone capacity {}",
+        g.max_append_bytes, g.write_granularity_bytes, g.zone_capacity_bytes);
   }
   return {};
 }

@@ -157,8 +157,8 @@ TEST_CASE("A disk that cannot be is refused with the option at fault") {
       {"zone.capacity=", [](ZonedGeometry& g) { g.zone_capacity_bytes = 5_MiB; }},
       {"zone.conventional_zones", [](ZonedGeometry& g) { g.conventional_zones = 1001; }},
       {"zone.max_open_zones=13", [](ZonedGeometry& g) { g.max_open_zones = 13; }},
-      {"zone.max_append", [](ZonedGeometry& g) { g.max_append_bytes = 512; }},
-      {"zone.max_append", [](ZonedGeometry& g) { g.max_append_bytes = 4_MiB; }},
+      {"zone.max_append_bytes", [](ZonedGeometry& g) { g.max_append_bytes = 512; }},
+      {"zone.max_append_bytes", [](ZonedGeometry& g) { g.max_append_bytes = 4_MiB; }},
   };
   CHECK(CheckGeometry(SampleHeader().geometry).has_value());
   for (const Case& c : cases) {

@@ -1,0 +1,81 @@
+#include "tools/img/commands.h"
+#include "tools/img/copy.h"
+#include "tools/img/disk.h"
+#include "tools/img/dump_format.h"
+#include "tools/img/geometry_options.h"
+#include "tools/img/source.h"
+#include "tools/img/text.h"
+
+namespace minivmm {
+namespace {
+
+Result<int> Dump(const Arguments& arguments) {
+  const std::string& path = arguments.words()[0];
+  const std::string& prefix = arguments.words()[1];
+  const bool overwrite = arguments.Has("force");
+  TRY(std::unique_ptr<DiskSource> source, OpenImageSource(path));
+  TRY(OutputFile info, OutputFile::Create(DumpInfoPath(prefix), overwrite));
+  TRY(OutputFile data, OutputFile::Create(DumpDataPath(prefix), overwrite));
+  TRY_VOID(data.SetSize(source->capacity_bytes()));
+  TRY(const uint64_t moved, CopyToFile(*source, data, fmt::format("dumping '{}'", path)));
+  TRY_VOID(info.Write(0, EncodeDumpInfo(source->geometry(), source->zones())));
+  TRY_VOID(data.Commit());
+  TRY_VOID(info.Commit());
+  fmt::print("dumped '{}' to '{}' and '{}': {} zones, {} of data\n", path, DumpInfoPath(prefix),
+             DumpDataPath(prefix), source->zones().size(), FormatSize(moved));
+  return 0;
+}
+
+Result<int> Restore(const Arguments& arguments) {
+  const std::string& path = arguments.words()[0];
+  const std::string& prefix = arguments.words()[1];
+  TRY(std::unique_ptr<DiskSource> source, OpenDumpSource(prefix));
+  TRY(const uint64_t moved,
+      CopyToNewImage(*source, source->geometry(), path, arguments.Has("force"),
+                     fmt::format("restoring '{}'", path)));
+  fmt::print("restored '{}': {}; {} of data\n", path, DescribeGeometry(source->geometry()),
+             FormatSize(moved));
+  return 0;
+}
+
+constexpr std::string_view kWords[] = {"FILE", "PREFIX"};
+constexpr OptionSpec kOptions[] = {{"force", 0, false}};
+
+}  // namespace
+
+constexpr Command kDumpCommand{
+    .name = "dump",
+    .summary = "write zones and data in the format of libzbd's zbd(8)",
+    .help =
+        "usage: minivmm-img dump [--force] FILE PREFIX\n"
+        "\n"
+        "Writes PREFIX_zone_info.dump and PREFIX_zone_data.dump, which `zbd restore` takes to a\n"
+        "drive of the same geometry. The data file is as long as the disk and takes the space\n"
+        "of the data. What offline zones held is left out.\n"
+        "\n"
+        "  --force              overwrite files that are there\n",
+    .words = kWords,
+    .needed_words = 2,
+    .options = kOptions,
+    .run = Dump,
+};
+
+constexpr Command kRestoreCommand{
+    .name = "restore",
+    .summary = "make a disk of such a dump",
+    .help =
+        "usage: minivmm-img restore [--force] FILE PREFIX\n"
+        "\n"
+        "Makes the image FILE of PREFIX_zone_info.dump and PREFIX_zone_data.dump, which\n"
+        "`minivmm-img dump` or `zbd dump` has written. Zones that were open are closed. The\n"
+        "format does not keep the largest append and the write granularity: they are chosen\n"
+        "anew.\n"
+        "\n"
+        "  --force              overwrite a file that is there\n",
+    .words = kWords,
+    .needed_words = 2,
+    .options = kOptions,
+    .run = Restore,
+};
+
+}  // namespace minivmm
