@@ -42,12 +42,14 @@ with_progress() {
 }
 last_progress=-1
 
-# build_programs: builds minivmm and what the guests' suites run beside it, optimized, and sets
-# their paths.
+# build_programs: builds minivmm, minivmm-img and what the guests' suites run beside them,
+# optimized, and sets their paths.
 build_programs() {
   with_progress "building minivmm" bazel build --config=opt \
-    //vmm:minivmm //guest-tests/bare-metal:guest //blockcore:host_device_zoned_test || return
+    //vmm:minivmm //tools/img:minivmm-img //guest-tests/bare-metal:guest \
+    //blockcore:host_device_zoned_test || return
   built=$(bazel info --config=opt bazel-bin 2>/dev/null)
   minivmm=$built/vmm/minivmm
+  minivmm_img=$built/tools/img/minivmm-img
   bare_metal_guest=$built/guest-tests/bare-metal/guest
 }

@@ -36,7 +36,15 @@ const char* WhyNot(const Check& check, const Disk& disk) {
   if ((check.needs & kNeedsKeptData) != 0 && !the_options.data_is_kept) {
     return "the disk keeps no data (data=dropped)";
   }
-  if ((check.needs & kNeedsZoned) != 0 && !disk.IsZoned()) return "the disk is not zoned";
+  if ((check.needs & (kNeedsZoned | kNeedsZonesAsFound)) != 0 && !disk.IsZoned()) {
+    return "the disk is not zoned";
+  }
+  if ((check.needs & kNeedsHostManaged) == kNeedsHostManaged && disk.IsHostAware()) {
+    return "the disk is host-aware";
+  }
+  if ((check.needs & kNeedsHostAware) == kNeedsHostAware && !disk.IsHostAware()) {
+    return "the disk is not host-aware";
+  }
   if ((check.needs & kNeedsUnzoned) != 0 && disk.IsZoned()) return "the disk is zoned";
   if ((check.needs & kNeedsQueues) != 0 && disk.queue_count() < 2) {
     return "the disk has one queue";
@@ -45,12 +53,12 @@ const char* WhyNot(const Check& check, const Disk& disk) {
 }
 
 void Prepare(const Check& check, Disk& disk) {
-  const bool starts = (check.needs & (kNeedsStart | kNeedsFreeWrites | kNeedsZoned)) != 0;
-  if (starts) disk.Start();
-  if ((check.needs & kNeedsZoned) != 0) {
+  const bool uses_zones = (check.needs & (kNeedsZoned | kNeedsZonesAsFound)) != 0;
+  if (uses_zones || (check.needs & (kNeedsStart | kNeedsFreeWrites)) != 0) disk.Start();
+  if ((check.needs & kNeedsZoned) != 0 && !disk.Offers(kFeatureReadOnly)) {
     REQUIRE_EQ(disk.Command(kZoneResetAll, 0), kOk);
-    ReadGeometry(disk);
   }
+  if (uses_zones) ReadGeometry(disk);
   if ((check.needs & kNeedsFreeWrites) != 0) FindFreeWriteArea(disk);
 }
 

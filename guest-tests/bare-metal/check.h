@@ -25,9 +25,12 @@ enum CheckNeeds : unsigned {
   kNeedsKeptData = 1 << 2,  // reads return what was written
   kNeedsFreeWrites =
       1 << 3,  // an area that may be written in any order: a plain disk or a conventional zone
-  kNeedsZoned = 1 << 4,    // host-managed; all zones are reset before the check runs
-  kNeedsUnzoned = 1 << 5,  // F_ZONED not offered
-  kNeedsQueues = 1 << 6,   // more than one queue
+  kNeedsUnzoned = 1 << 4,       // F_ZONED not offered
+  kNeedsQueues = 1 << 5,        // more than one queue
+  kNeedsZonesAsFound = 1 << 6,  // host-managed or host-aware; the zones are left as they are
+  kNeedsZoned = 1 << 7,         // the same, and all zones are reset before the check runs
+  kNeedsHostManaged = 1 << 8 | kNeedsZoned,
+  kNeedsHostAware = 1 << 9 | kNeedsZoned,
 };
 
 struct Check {
@@ -51,6 +54,10 @@ extern const CheckTable kBlockChecks;
 extern const CheckTable kZoneFormatChecks;
 extern const CheckTable kZoneWriteChecks;
 extern const CheckTable kZoneStateChecks;
+extern const CheckTable kHostAwareChecks;
+// In place of all others with phase=, for a disk that outlives the VMM.
+extern const CheckTable kKeepingChecks;    // phase=write and phase=crash
+extern const CheckTable kKeptZonesChecks;  // phase=verify
 
 const Options& TheOptions();
 

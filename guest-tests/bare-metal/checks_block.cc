@@ -11,8 +11,8 @@ constexpr unsigned kFree = kNeedsFreeWrites | kNeedsWritable;
 
 void IsOfTheExpectedKind(Disk& disk) {
   if (TheOptions().expect == Expectation::kAny) SkipCheck("no expect= on the command line");
-  const bool zoned = TheOptions().expect == Expectation::kZoned;
-  REQUIRE_EQ(disk.IsZoned(), zoned);
+  REQUIRE_EQ(disk.IsZoned(), TheOptions().expect != Expectation::kPlain);
+  REQUIRE_EQ(disk.IsHostAware(), TheOptions().expect == Expectation::kHostAware);
 }
 
 void OffersFlush(Disk& disk) { REQUIRE(disk.Offers(kFeatureFlush)); }

@@ -1,4 +1,4 @@
-// Checks of what a host-managed disk says of itself: features, configuration, zone reports
+// Checks of what a zoned disk says of itself: features, configuration, zone reports
 // (virtio 1.3, 5.2.5, 5.2.6).
 
 #include "guest-tests/bare-metal/check.h"
@@ -73,7 +73,8 @@ void EveryZoneIsSound(Disk& disk) {
         REQUIRE_EQ(descriptor.state, kStateNotWp);
         REQUIRE_EQ(descriptor.capacity, size);
       } else {
-        REQUIRE_EQ(descriptor.type, kZoneSequentialRequired);
+        REQUIRE_EQ(descriptor.type,
+                   disk.IsHostAware() ? kZoneSequentialPreferred : kZoneSequentialRequired);
         REQUIRE(descriptor.state == kStateEmpty || descriptor.state == kStateReadOnly ||
                 descriptor.state == kStateOffline);
         if (descriptor.state == kStateEmpty) REQUIRE_EQ(descriptor.write_pointer, start);
@@ -173,13 +174,14 @@ void UnknownZoneTypesAreUnsupported(Disk& disk) {
 }
 
 const Check kChecks[] = {
-    {"Z-03", "FEATURES_OK is refused without ZONED, and given with it after", kNeedsZoned,
+    {"Z-03", "FEATURES_OK is refused without ZONED, and given with it after", kNeedsHostManaged,
      RefusesDriversWithoutZoned},
-    {"Z-05", "the model is host-managed, and unused bytes are 0", kNeedsZoned, ModelIsHostManaged},
+    {"Z-05", "the model is host-managed, and unused bytes are 0", kNeedsHostManaged,
+     ModelIsHostManaged},
     {"Z-06", "every zone has its place, a sound capacity and state", kNeedsZoned, EveryZoneIsSound},
     {"Z-09", "limits are sound", kNeedsZoned, LimitsAreSound},
     {"Z-12", "zone configuration is read-only", kNeedsZoned, ZoneConfigIsReadOnly},
-    {"Z-13", "DISCARD, WRITE_ZEROES and SECURE_ERASE are not offered", kNeedsZoned,
+    {"Z-13", "DISCARD, WRITE_ZEROES and SECURE_ERASE are not offered", kNeedsHostManaged,
      NoDiscardOnHostManaged},
     {"Z-44", "a report starts at the zone that holds the sector", kNeedsZoned,
      ReportStartsAtTheZoneThatHolds},

@@ -17,6 +17,7 @@ const char* Disk::Open(const PciFunction& function) {
   if (queue_count_ > kMaxQueues) queue_count_ = kMaxQueues;
   capacity_sectors_ =
       pci_.Config<uint32_t>(kBlkCapacity) | uint64_t{pci_.Config<uint32_t>(kBlkCapacity + 4)} << 32;
+  if (IsZoned()) zoned_model_ = pci_.Config<uint8_t>(kBlkZonedModel);
   if (capacity_sectors_ < 256) return "the disk has less than 256 sectors";
   return nullptr;
 }

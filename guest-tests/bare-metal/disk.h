@@ -36,6 +36,7 @@ class Disk {
   uint64_t capacity_sectors() const { return capacity_sectors_; }
   uint16_t queue_count() const { return queue_count_; }
   bool IsZoned() const { return Offers(kFeatureZoned); }
+  bool IsHostAware() const { return IsZoned() && zoned_model_ == kModelHostAware; }
 
   // Reset, negotiation of the offered features in `wanted`, all queues, DRIVER_OK.
   void Start(uint64_t wanted = kDriverFeatures);
@@ -91,6 +92,7 @@ class Disk {
   uint64_t capacity_sectors_ = 0;
   uint32_t used_bytes_ = 0;
   uint16_t queue_count_ = 0;
+  uint8_t zoned_model_ = 0;
 };
 
 }  // namespace minivmm

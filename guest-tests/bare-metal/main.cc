@@ -14,9 +14,11 @@ constexpr uint32_t kPvhMagic = 0x336e'c578;
 
 Disk disk;
 
-const CheckTable* const kTables[] = {&kPciChecks,        &kTransportChecks, &kInterruptChecks,
-                                     &kRingChecks,       &kHostileChecks,   &kBlockChecks,
-                                     &kZoneFormatChecks, &kZoneWriteChecks, &kZoneStateChecks};
+const CheckTable* const kTables[] = {
+    &kPciChecks,   &kTransportChecks,  &kInterruptChecks, &kRingChecks,      &kHostileChecks,
+    &kBlockChecks, &kZoneFormatChecks, &kZoneWriteChecks, &kZoneStateChecks, &kHostAwareChecks};
+const CheckTable* const kKeepingTables[] = {&kKeepingChecks};
+const CheckTable* const kKeptZonesTables[] = {&kKeptZonesChecks};
 
 bool Run(const PvhStartInfo& start_info) {
   if (start_info.magic != kPvhMagic) {
@@ -42,6 +44,8 @@ bool Run(const PvhStartInfo& start_info) {
         disk.capacity_sectors(), " sectors, ", unsigned{disk.queue_count()}, " queues, ",
         unsigned{disk.pci().msix_entries()}, " MSI-X vectors, features ", Hex{disk.offered()},
         "\n");
+  if (options.phase == Phase::kVerify) return RunChecks(options, disk, kKeptZonesTables, 1);
+  if (options.phase != Phase::kChecks) return RunChecks(options, disk, kKeepingTables, 1);
   const unsigned tables = sizeof(kTables) / sizeof(kTables[0]);
   return RunChecks(options, disk, kTables, tables);
 }

@@ -44,7 +44,8 @@ bool ParseWord(const char* word, Options* options) {
     return true;
   }
   if (const char* value = ValueOf(word, "expect=")) {
-    if (IsWord(value, "zoned")) options->expect = Expectation::kZoned;
+    if (IsWord(value, "host-managed")) options->expect = Expectation::kHostManaged;
+    if (IsWord(value, "host-aware")) options->expect = Expectation::kHostAware;
     if (IsWord(value, "plain")) options->expect = Expectation::kPlain;
     return options->expect != Expectation::kAny;
   }
@@ -52,6 +53,13 @@ bool ParseWord(const char* word, Options* options) {
     options->data_is_kept = IsWord(value, "kept");
     return options->data_is_kept || IsWord(value, "dropped");
   }
+  if (const char* value = ValueOf(word, "phase=")) {
+    if (IsWord(value, "write")) options->phase = Phase::kWrite;
+    if (IsWord(value, "crash")) options->phase = Phase::kCrash;
+    if (IsWord(value, "verify")) options->phase = Phase::kVerify;
+    return options->phase != Phase::kChecks;
+  }
+  if (const char* value = ValueOf(word, "flushed=")) return ParseNumber(value, &options->flushed);
   if (const char* value = ValueOf(word, "disk=")) return ParseNumber(value, &options->disk);
   if (const char* value = ValueOf(word, "ecam=")) return ParseNumber(value, &options->ecam);
   return false;

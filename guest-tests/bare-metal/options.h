@@ -1,8 +1,12 @@
 // The guest's options, from the kernel command line in the PVH start info:
 //
 //   only=ID[,ID…]     run only checks whose id begins with one of these (Z-30, P-, …)
-//   expect=zoned      fail unless the disk is host-managed; expect=plain: fail if it offers F_ZONED
+//   expect=KIND       fail unless the disk is host-managed, host-aware or plain (no F_ZONED)
 //   data=dropped      the disk keeps nothing (null-co): skip what reads back
+//   phase=write       in place of the checks: make known zones and data, and flush
+//   phase=crash       the same, and then change them and flush for ever, counting on the console
+//   phase=verify      check what one of these two, on an earlier boot, left on the disk
+//   flushed=N         with verify: the last count that phase=crash printed (0)
 //   disk=N            the N-th virtio-blk disk on bus 0, from 0
 //   ecam=0xADDRESS    where the machine's ECAM lies (0xe0000000 unless told; ecam=0: none)
 #ifndef MINIVMM_GUEST_TESTS_BARE_METAL_OPTIONS_H_
@@ -12,13 +16,16 @@
 
 namespace minivmm {
 
-enum class Expectation { kAny, kZoned, kPlain };
+enum class Expectation { kAny, kHostManaged, kHostAware, kPlain };
+enum class Phase { kChecks, kWrite, kCrash, kVerify };
 
 struct Options {
   const char* only =
       "";  // comma-separated prefixes, ended by a space or the end of the command line
   Expectation expect = Expectation::kAny;
   bool data_is_kept = true;
+  Phase phase = Phase::kChecks;
+  uint64_t flushed = 0;
   uint64_t disk = 0;
   uint64_t ecam = 0xe000'0000;
 };

@@ -95,6 +95,7 @@ constexpr uint32_t kBlkZonedModel = 92;
 constexpr uint32_t kBlkUnused2 = 93;
 constexpr uint32_t kBlkConfigBytes = 96;
 constexpr uint8_t kModelHostManaged = 1;
+constexpr uint8_t kModelHostAware = 2;
 
 constexpr uint32_t kSectorBytes = 512;
 // What checks transfer that are not about sizes: a multiple of any block size that a disk may have.
@@ -161,6 +162,7 @@ static_assert(offsetof(ZoneReport, zones) == 64);
 
 constexpr uint8_t kZoneConventional = 1;
 constexpr uint8_t kZoneSequentialRequired = 2;
+constexpr uint8_t kZoneSequentialPreferred = 3;
 
 constexpr uint8_t kStateNotWp = 0;
 constexpr uint8_t kStateEmpty = 1;

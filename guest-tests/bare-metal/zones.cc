@@ -35,7 +35,7 @@ void ListZones(Disk& disk) {
       if (descriptor.type == kZoneConventional && conventional_zone == kNoZone) {
         conventional_zone = descriptor.start;
       }
-      if (descriptor.type != kZoneSequentialRequired || descriptor.state == kStateReadOnly ||
+      if (descriptor.type == kZoneConventional || descriptor.state == kStateReadOnly ||
           descriptor.state == kStateOffline || sequential_count == kMaxListed) {
         continue;
       }
@@ -69,8 +69,12 @@ const Geometry& TheGeometry() { return geometry; }
 void FindFreeWriteArea(Disk& disk) {
   free_area = 0;
   if (!disk.IsZoned()) return;
+  if (disk.IsHostAware() && !disk.Offers(kFeatureReadOnly)) {
+    // So that the limits of open and active zones leave room for this one.
+    REQUIRE_EQ(disk.Command(kZoneResetAll, 0), kOk);
+  }
   ReadGeometry(disk);
-  free_area = ConventionalZone();
+  free_area = disk.IsHostAware() ? SequentialZone(0) : ConventionalZone();
 }
 
 uint64_t FreeSector(uint64_t n) { return free_area + n; }

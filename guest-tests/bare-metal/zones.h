@@ -23,8 +23,8 @@ struct Geometry {
 void ReadGeometry(Disk& disk);
 const Geometry& TheGeometry();
 
-// Sets the area that FreeSector() starts at: a plain disk's beginning or a conventional zone. Skips
-// the check when there is none.
+// Sets the area that FreeSector() starts at: a plain disk's beginning, a conventional zone, or on a
+// host-aware disk a sequential one, after a reset of all. Skips the check when there is none.
 void FindFreeWriteArea(Disk& disk);
 // The n-th sector of the area, which has at least kFreeSectors of them.
 uint64_t FreeSector(uint64_t n);
