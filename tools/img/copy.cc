@@ -200,8 +200,16 @@ Result<uint64_t> CopyToZones(DiskSource& source, const ZonedTarget& target,
                              const std::string& what) {
   Progress progress(what, TotalBytes(source));
   ZoneWriter writer(source, target, progress);
-  for (uint32_t zone = 0; zone < target.geometry.zone_count(); ++zone) {
-    TRY_VOID(writer.Write(GoalFor(source, target, zone)));
+  // A zone is active while it is written, also one that ends up full: those come first, while no
+  // others take up the limit of active zones.
+  for (bool full : {true, false}) {
+    for (uint32_t zone = 0; zone < target.geometry.zone_count(); ++zone) {
+      const ZoneGoal goal = GoalFor(source, target, zone);
+      if (goal.finish != full) continue;
+      if (Result<void> written = writer.Write(goal); !written) {
+        return Fail("zone {}: {}", zone, written.error().message);
+      }
+    }
   }
   TRY_VOID(target.io->Flush());
   return progress.moved_bytes();

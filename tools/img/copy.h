@@ -25,8 +25,8 @@ struct ZonedTarget {
   bool sparse = false;
 };
 
-// Writes the disk into a zoned one whose sequential zones are all empty, in ascending order, and
-// flushes. A zoned source has the target's geometry: its zones come out with the same write
+// Writes the disk into a zoned one whose sequential zones are all empty, first the zones that end up
+// full, and flushes. A zoned source has the target's geometry: its zones come out with the same write
 // pointers, open ones closed. Of an ordinary source, each zone is written up to its last data, and
 // finished if the target limits active zones. Returns the bytes written.
 Result<uint64_t> CopyToZones(DiskSource& source, const ZonedTarget& target,

@@ -105,6 +105,21 @@ run restore gaps2.zbd gaps
 "$img" report gaps2.zbd >gaps2.report
 same gaps.report gaps2.report
 
+# --- a full zone behind as many closed ones as may be active
+truncate -s 8M busy
+dd if=/dev/urandom of=busy bs=5000 count=1 seek=1048576 oflag=seek_bytes conv=notrunc status=none
+dd if=/dev/urandom of=busy bs=5000 count=1 seek=2097152 oflag=seek_bytes conv=notrunc status=none
+dd if=/dev/urandom of=busy bs=1M count=1 seek=3 conv=notrunc status=none
+run convert -O zoned -o zone.size=1M busy busy.zbd
+run dump busy.zbd busy
+printf '\2\0\0\0' | dd of=busy_zone_info.dump bs=1 seek=96 conv=notrunc status=none
+run restore limited.zbd busy
+says "max active zones:   2" info limited.zbd
+"$img" report busy.zbd >busy.report
+"$img" report limited.zbd >limited.report
+same busy.report limited.report
+rm -f busy busy.zbd limited.zbd busy_zone_*.dump
+
 # --- dump, restore
 run set-zone z.zbd 5 read-only
 run set-zone z.zbd 6 offline
