@@ -24,8 +24,10 @@ std::string SizeText(uint64_t bytes) {
 
 std::string ZonesText(const BlockLimits& limits) {
   if (limits.zoned == ZonedModel::kNone) return "not zoned";
-  auto limit = [](uint32_t zones) { return zones == 0 ? "any number" : fmt::format("{}", zones); };
-  return fmt::format("{}, {} zones of {}, at most {} open and {} active",
+  auto limit = [](uint32_t zones) {
+    return zones == 0 ? "any number" : fmt::format("at most {}", zones);
+  };
+  return fmt::format("{}, {} zones of {}, {} open, {} active",
                      limits.zoned == ZonedModel::kHostManaged ? "host-managed" : "host-aware",
                      limits.zone_count, SizeText(limits.zone_size_bytes),
                      limit(limits.max_open_zones), limit(limits.max_active_zones));
