@@ -19,6 +19,7 @@ check fio-sequential-verified run_fio --rw=write --bs=64k --size=$((zone_sectors
 
 # Zone 1 is full now; of a zone with a rest unwritten only the part below the write pointer would
 # have to agree.
+flush
 digest=$(dd if="$disk" bs=64k count=$((capacity_sectors / 128)) skip=$(($(zone_start 1) * 512)) \
   iflag=direct,skip_bytes status=none | md5sum | cut -d ' ' -f 1)
 expect same-bytes-on-host "$(host bytes "$serial" "$(zone_start 1)" $((capacity_sectors / 128)))" "$digest"

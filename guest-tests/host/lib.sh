@@ -1,4 +1,4 @@
-# What the suites share: making zoned devices, starting a guest on them, and answering the guest's
+# What the suites share: making zoned devices and images, starting a guest on them, and answering the guest's
 # questions. Sourced by run-suites, on a machine with a KVM that boots Linux: the rig's L1, or the
 # user's own.
 # shellcheck shell=bash disable=SC2154 # run-suites sets suite and console
@@ -22,6 +22,7 @@ note() { echo "# $*"; }
 make_zoned() {
   local directory=/sys/kernel/config/nullb/$1 name=$1 option
   shift
+  load_null_blk
   remove_zoned "$name"
   mkdir "$directory" || {
     not_ok make-zoned "null_blk with configfs is not there; tools/doctor says what is missing"
@@ -35,14 +36,75 @@ make_zoned() {
   done
 }
 
+load_null_blk() {
+  modprobe null_blk nr_devices=0
+  if [[ ! -d /sys/kernel/config/nullb ]]; then mount -t configfs configfs /sys/kernel/config; fi
+}
+
+# have_images: whether this run can have zoned disks in files; says so where not.
+have_images() {
+  if [[ $RIG_VMM_KIND != minivmm ]]; then
+    skip images "zoned images are minivmm's own"
+    return 1
+  fi
+  if [[ ! -e $RIG_IMG ]]; then
+    skip images "minivmm-img is not built: bazel build //tools/img:minivmm-img"
+    return 1
+  fi
+}
+
+# make_image NAME SIZE OPTION...: a zoned disk in the file $work/NAME.zbd, added to `disks`.
+make_image() {
+  local file=$work/$1.zbd size=$2 output
+  shift 2
+  if output=$("$RIG_IMG" create -f zoned "${@/#/--options=}" "$file" "$size" 2>&1); then
+    note "${output/"$work/"/}"
+    disks+=("$file")
+  else
+    not_ok make-image "$output"
+    return 1
+  fi
+}
+
+# cases_on NAME CASE...: adds to `cases` what to run on the disk that make_image made.
+cases_on() {
+  local name=$1 case
+  shift
+  for case in "$@"; do cases+=${cases:+,}$case@$name.zbd; done
+}
+
+# image_is_sound NAME: no guest uses it, and nothing in it is wrong.
+image_is_sound() {
+  local output
+  if output=$("$RIG_IMG" check "$work/$1.zbd" 2>&1); then
+    ok "$1.zbd/sound"
+  else
+    not_ok "$1.zbd/sound" "$(paste -s -d ';' <<<"$output")"
+  fi
+}
+
+# image_holds_what_was_left NAME: after the guest has ended, the image has the zones that case
+# `leave` saw.
+image_holds_what_was_left() {
+  local outside inside
+  outside=$("$RIG_IMG" report "$work/$1.zbd" 2>&1 | zone_lines)
+  inside=$(sed -n "s/^@left $1.zbd //p" "$console")
+  if [[ -n $inside && $outside == "$inside" ]]; then
+    ok "$1.zbd/report-after-power-off"
+  else
+    not_ok "$1.zbd/report-after-power-off" \
+      "the image differs from what the guest saw: $(difference "$outside" "$inside")"
+  fi
+}
+
 remove_zoned() {
   local directory=/sys/kernel/config/nullb/$1
   if [[ -d $directory ]]; then rmdir "$directory"; fi
 }
 
 # vmm_arguments: fills `arguments` for the disks in `disks`, each "PATH[,OPTION=VALUE...]": a block
-# device becomes host_device, a file a plain disk; options named read-only go to the node, all
-# others to the device.
+# device becomes host_device, a file named .zbd a zoned disk, another file a plain disk; options
+# named read-only go to the node, all others to the device.
 vmm_arguments() {
   local disk path option node device index=0
   # shellcheck disable=SC2054 # commas as the VMM wants them
@@ -51,8 +113,12 @@ vmm_arguments() {
   for disk in "${disks[@]}"; do
     IFS=, read -r -a options <<<"$disk"
     path=${options[0]}
-    node="node-name=drive$index,filename=$path,driver="
-    if [[ -b $path ]]; then node+="host_device"; else node+="file"; fi
+    case $path in
+      /dev/*) node=driver=host_device,filename=$path ;;
+      *.zbd) node=driver=zoned,file.driver=file,file.filename=$path ;;
+      *) node=driver=file,filename=$path ;;
+    esac
+    node+=,node-name=drive$index
     if [[ $RIG_VMM_KIND == qemu && -b $path ]]; then node+=,cache.direct=on; fi
     device="virtio-blk-pci,drive=drive$index,serial=$(basename "$path")"
     for option in "${options[@]:1}"; do
@@ -138,7 +204,7 @@ guest_line() {
       ;;
     @init) note "guest reached its init after $(elapsed_since "$started") s" ;;
     "@show "*) echo "#   ${1#@show }" ;;
-    "@zone "*) ;;
+    "@zone "* | "@left "*) ;;
     "@host "*)
       read -r -a words <<<"${1#@host }"
       answer=$("host_${words[0]}" "${words[@]:1}" 2>&1 | head -n 1)
@@ -150,22 +216,90 @@ guest_line() {
 
 elapsed_since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'; }
 
+# difference OUTSIDE INSIDE: where two lists of zones differ first.
+difference() {
+  diff <(echo "$1") <(echo "$2") | grep '^[<>]' | head -n 4 |
+    sed -e 's/^</host/' -e 's/^>/guest/' | paste -s -d ';'
+}
+
+# path_of NAME: the one of `disks` with that file name, which is the serial number in the guest.
+path_of() {
+  local disk
+  for disk in "${disks[@]%%,*}"; do
+    if [[ ${disk##*/} == "$1" ]]; then echo "$disk"; fi
+  done
+}
+
+# unlocked_copy IMAGE: its guest keeps the image locked, so that nobody else takes it for the disk;
+# the copy is what a power cut at this moment would leave.
+unlocked_copy() { cp "$1" "$work/copy" && echo "$work/copy"; }
+
+# zones_outside NAME [FIRST_SECTOR]: all zones of a disk, or the one that starts there.
+zones_outside() {
+  local path start
+  path=$(path_of "$1")
+  if [[ -b $path ]]; then
+    zone_table "$path" ${2:+"$2" 1}
+  else
+    printf -v start '0x%09x ' "${2:-0}"
+    "$RIG_IMG" report "$(unlocked_copy "$path")" | zone_lines | grep "^${2:+$start}"
+  fi
+}
+
+# image_fact IMAGE KEY: what minivmm-img says about it.
+image_fact() {
+  "$RIG_IMG" info --output json "$(unlocked_copy "$1")" | sed -n "s/.*\"$2\":\"*\([^,\"}]*\).*/\1/p"
+}
+
 # What a guest may ask for, by `host WORD ARGUMENT...`; each prints one line.
 
-host_zone_state() { zone_state "/dev/$1" "$2"; }
-host_queue() { cat "/sys/block/$1/queue/$2"; }
-host_size() { cat "/sys/block/$1/size"; }
+host_zone_state() { zones_outside "$1" "$2" | { read -r _ _ _ wp condition _ && echo "$condition $wp"; }; }
+host_queue() {
+  local path
+  path=$(path_of "$1")
+  if [[ -b $path ]]; then
+    cat "/sys/block/$(basename "$(readlink -f "$path")")/queue/$2"
+    return
+  fi
+  case $2 in
+    zoned) image_fact "$path" mode ;;
+    chunk_sectors) echo $(($(image_fact "$path" zone-size) / 512)) ;;
+    nr_zones) image_fact "$path" zones ;;
+    max_open_zones) image_fact "$path" max-open-zones ;;
+    max_active_zones) image_fact "$path" max-active-zones ;;
+    logical_block_size) image_fact "$path" logical-block-size ;;
+    zone_write_granularity) image_fact "$path" write-granularity ;;
+  esac
+}
+host_size() {
+  local path
+  path=$(path_of "$1")
+  if [[ -b $path ]]; then
+    cat "/sys/block/$(basename "$(readlink -f "$path")")/size"
+  else
+    echo $(($(image_fact "$path" virtual-size) / 512))
+  fi
+}
 host_same_zones() {
-  if [[ $(zone_table "/dev/$1" | md5sum | cut -d ' ' -f 1) == "$2" ]]; then echo same; else echo differ; fi
+  if [[ $(zones_outside "$1" | md5sum | cut -d ' ' -f 1) == "$2" ]]; then echo same; else echo differ; fi
 }
 host_first_difference() {
-  diff <(zone_table "/dev/$1") <(sed -n 's/^@zone //p' "$console" | tail -n "$(zone_table "/dev/$1" | wc -l)") |
-    grep '^[<>]' | head -n 4 | sed -e 's/^</host/' -e 's/^>/guest/' | paste -s -d ';'
+  local outside
+  outside=$(zones_outside "$1")
+  difference "$outside" "$(sed -n 's/^@zone //p' "$console" | tail -n "$(wc -l <<<"$outside")")"
 }
 
-# host_bytes NAME FIRST_SECTOR COUNT: digest of COUNT 64 KiB pieces.
+# host_bytes NAME FIRST_SECTOR COUNT: digest of COUNT 64 KiB pieces from the start of a zone.
 host_bytes() {
-  dd if="/dev/$1" bs=64k count="$3" skip=$(($2 * 512)) iflag=direct,skip_bytes 2>/dev/null | md5sum | cut -d ' ' -f 1
+  local path offset=$(($2 * 512))
+  path=$(path_of "$1")
+  if [[ -b $path ]]; then
+    dd if="$path" bs=64k count="$3" skip="$offset" iflag=direct,skip_bytes 2>/dev/null
+  else
+    path=$(unlocked_copy "$path")
+    offset=$("$RIG_IMG" map "$path" | awk -v start="$offset" '$2 == start { print $5 }')
+    dd if="$path" bs=64k count="$3" skip="${offset:?the zone holds no data}" iflag=skip_bytes 2>/dev/null
+  fi | md5sum | cut -d ' ' -f 1
 }
 
 # host_spoil NAME readonly|offline FIRST_SECTOR: changes the zone's condition behind the VMM's back,

@@ -15,8 +15,6 @@ if [[ -z $scsi ]]; then
 else
   # The cases know their disk by one name; here it is another name for the SCSI disk.
   ln -sf "$scsi" /dev/mvzoned
-  host_queue() { cat "/sys/block/$scsi/queue/$2"; }
-  host_size() { cat "/sys/block/$scsi/size"; }
   disks=(/dev/mvzoned)
   boot_guest geometry,operations,pointer,depth 1 minivmm.megabytes=8
   rm /dev/mvzoned

@@ -1,0 +1,36 @@
+# minivmm-img between ordinary disks, zoned images and a real zoned device. No guest boots.
+# shellcheck shell=bash disable=SC2154
+# same_files NAME FILE FILE
+same_files() {
+  if cmp -s "$2" "$3"; then ok "$1"; else not_ok "$1" "$(basename "$2") and $(basename "$3") differ"; fi
+}
+
+# img NAME ARGUMENT...: minivmm-img succeeds.
+img() {
+  local name=$1 output
+  shift
+  if output=$("$RIG_IMG" "$@" 2>&1); then ok "$name"; else not_ok "$name" "$output"; fi
+}
+
+if [[ $RIG_VMM_KIND != minivmm ]]; then
+  skip images "minivmm-img is not QEMU's"
+elif make_zoned mvzoned size=18 zone_nr_conv=1; then
+  # Zone 1 ends with zeroes, zone 2 has nothing else, the last one is short.
+  {
+    dd if=/dev/urandom bs=1M count=6
+    dd if=/dev/zero bs=1M count=6
+    dd if=/dev/urandom bs=1M count=6
+  } 2>/dev/null >"$work/plain"
+  img ordinary-to-image convert -f raw -O zoned -o zone.size=4M,zone.conventional_zones=1 \
+    "$work/plain" "$work/a.zbd"
+  img image-to-device convert -O host_device --force "$work/a.zbd" /dev/mvzoned
+  img device-to-image convert -f host_device -O zoned /dev/mvzoned "$work/b.zbd"
+  img device-to-ordinary convert -f host_device -O raw /dev/mvzoned "$work/from-device"
+  img image-to-ordinary convert -O raw "$work/b.zbd" "$work/from-image"
+  same_files device-has-the-data "$work/plain" "$work/from-device"
+  same_files image-has-the-data "$work/plain" "$work/from-image"
+  img check check "$work/b.zbd"
+  for image in a b; do "$RIG_IMG" report "$work/$image.zbd" >"$work/$image.report"; done
+  same_files zones-are-the-same "$work/a.report" "$work/b.report"
+  rm -f "$work"/{plain,a.zbd,b.zbd,from-device,from-image}
+fi
