@@ -538,7 +538,7 @@ class PowerCuts {
     thread_ = std::move(*thread);
   }
 
-  // One image's life through several cuts: what one of them leaves, the next session begins with.
+  // One image's life through several cuts: what one of them leaves, the next one begins with.
   // Returns the number of replays.
   int Run(bool with_faults) {
     std::vector<std::byte> content = FreshContent(model_);
