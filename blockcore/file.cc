@@ -5,15 +5,14 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <new>
-#include <thread>
 #include <utility>
 
 #include "blockcore/base/log.h"
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
 #include "blockcore/disk_transfer.h"
+#include "blockcore/file_lock.h"
 
 namespace minivmm {
 namespace {
@@ -53,29 +52,16 @@ Unexpected OpenError(const FileOptions& options, int error) {
   return Fail("cannot open '{}': {}", filename, ErrnoText(error));
 }
 
-// A program's last requests keep its files, and so their locks, for a moment after it was killed.
-// Who starts the disk anew at once is not refused for that.
-constexpr std::chrono::milliseconds kLockPatience{500};
-constexpr std::chrono::milliseconds kLockRetry{10};
-
-Result<void> LockWholeFile(int fd, const FileOptions& options) {
-  struct flock lock {};
-  lock.l_type = options.read_only ? F_RDLCK : F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  const auto give_up = std::chrono::steady_clock::now() + kLockPatience;
-  while (::fcntl(fd, F_OFD_SETLK, &lock) != 0) {
-    if (errno != EAGAIN && errno != EACCES) {
-      LOG("'{}' cannot be locked against other programs ({}): going on without", options.filename,
-          ErrnoText(errno));
-      return {};
-    }
-    if (std::chrono::steady_clock::now() < give_up) {
-      std::this_thread::sleep_for(kLockRetry);
-      continue;
-    }
+Result<void> LockFile(int fd, const FileOptions& options) {
+  const int error = LockWholeFile(fd, options.read_only ? FileUse::kShared : FileUse::kExclusive);
+  if (error == EAGAIN) {
     return Fail("cannot lock '{}': it is in use by another disk or program; stop that one{}",
                 options.filename,
                 options.read_only ? "" : ", or give read-only=on to all that use it");
+  }
+  if (error != 0) {
+    LOG("'{}' cannot be locked against other programs ({}): going on without", options.filename,
+        ErrnoText(error));
   }
   return {};
 }
@@ -101,7 +87,7 @@ Result<std::unique_ptr<BlockNode>> OpenFile(const FileOptions& options) {
   if (!fd) return OpenError(options, errno);
   if (::fstat(fd.get(), &status) != 0) return OpenError(options, errno);
   TRY_VOID(CheckFileType(filename, status.st_mode));
-  TRY_VOID(LockWholeFile(fd.get(), options));
+  TRY_VOID(LockFile(fd.get(), options));
   if (status.st_size == 0) {
     return Fail("cannot use '{}' as a disk: it is empty; give it a size with: truncate -s 10G FILE",
                 filename);

@@ -12,6 +12,7 @@
 
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
+#include "blockcore/file_lock.h"
 
 namespace minivmm {
 namespace {
@@ -37,10 +38,7 @@ Result<UniqueFd> OpenNewFile(const std::string& path, bool overwrite, bool& crea
   if (::fstat(fd.get(), &status) != 0) return Fail("{}", ErrnoText(errno));
   if (!S_ISREG(status.st_mode)) return Fail("it is not a regular file");
   // The lock of driver 'file'. A file system without locks has no users that hold one.
-  struct flock lock {};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  if (::fcntl(fd.get(), F_OFD_SETLK, &lock) != 0 && (errno == EAGAIN || errno == EACCES)) {
+  if (LockWholeFile(fd.get(), FileUse::kExclusive) == EAGAIN) {
     return Fail("it is in use as a disk; stop the program that uses it");
   }
   return fd;

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "blockcore/file.h"
+#include "blockcore/file_lock.h"
 #include "blockcore/host_device.h"
 #include "blockcore/zoned/zoned.h"
 
@@ -121,10 +122,7 @@ Result<OutputFile> OutputFile::Create(const std::string& path, bool overwrite) {
     fd = UniqueFd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   }
   if (!fd) return Fail("cannot create '{}': {}", path, ErrnoText(errno));
-  struct flock lock {};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  if (::fcntl(fd.get(), F_OFD_SETLK, &lock) != 0 && (errno == EAGAIN || errno == EACCES)) {
+  if (LockWholeFile(fd.get(), FileUse::kExclusive) == EAGAIN) {
     return Fail("cannot overwrite '{}': it is in use as a disk", path);
   }
   OutputFile file(path, std::move(fd));

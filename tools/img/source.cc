@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "blockcore/base/units.h"
+#include "blockcore/file_lock.h"
 #include "tools/img/disk.h"
 #include "tools/img/dump_format.h"
 #include "tools/img/geometry_options.h"
@@ -85,10 +86,7 @@ class PlainSource : public DiskSource {
   static Result<std::unique_ptr<PlainSource>> Open(const std::string& path) {
     UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) return Fail("cannot open '{}': {}", path, ErrnoText(errno));
-    struct flock lock {};
-    lock.l_type = F_RDLCK;
-    lock.l_whence = SEEK_SET;
-    if (::fcntl(fd.get(), F_OFD_SETLK, &lock) != 0 && (errno == EAGAIN || errno == EACCES)) {
+    if (LockWholeFile(fd.get(), FileUse::kShared) == EAGAIN) {
       return Fail("'{}' is in use by a guest or another program: stop that one first", path);
     }
     const off_t size = ::lseek(fd.get(), 0, SEEK_END);
