@@ -1,5 +1,9 @@
 #include "blockcore/block_backend.h"
 
+#include <time.h>
+
+#include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "blockcore/base/units.h"
@@ -18,9 +22,23 @@ bool ChangesTheDisk(BlockOp op) {
   }
 }
 
+uint64_t Now_ns() {
+  timespec now;
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
 bool IsZoneOperation(BlockOp op) { return op >= BlockOp::kZoneAppend; }
 
 }  // namespace
+
+size_t BlockLatency::BucketOf(uint64_t duration_ns) {
+  return std::min<size_t>(std::bit_width(duration_ns / 1000), kBuckets - 1);
+}
+
+uint64_t BlockLatency::bucket_end_us(size_t bucket) {
+  return bucket < kBuckets - 1 ? uint64_t{1} << bucket : UINT64_MAX;
+}
 
 Result<std::unique_ptr<BlockBackend>> BlockBackend::Create(BlockGraph& graph,
                                                            std::string_view node_name,
@@ -38,10 +56,12 @@ BlockStatus BlockBackend::Check(const BlockRequest& request) const {
   }
   if (limits.read_only && ChangesTheDisk(request.op)) return BlockStatus::kReadOnly;
   if (request.op == BlockOp::kDiscard && !limits.discard) return BlockStatus::kUnsupported;
+  if (request.op == BlockOp::kWriteZeroes && !limits.write_zeroes) return BlockStatus::kUnsupported;
   switch (request.op) {
     case BlockOp::kRead:
     case BlockOp::kWrite:
     case BlockOp::kDiscard:
+    case BlockOp::kWriteZeroes:
       if (!RangeFits(request.offset_bytes, request.length_bytes, limits.capacity_bytes)) {
         return BlockStatus::kOutOfRange;
       }
@@ -72,11 +92,14 @@ void BlockBackend::Submit(IoThread& thread, BlockRequest& request) {
       },
       this);
   request.status = Check(request);
-  if (request.status == BlockStatus::kOk) {
-    root_.Submit(thread, request);
-  } else {
+  if (request.status != BlockStatus::kOk) {
+    request.submitted_ns = 0;
     thread.Complete(request);
+    return;
   }
+  request.may_unmap = request.may_unmap && root_.limits().discard;
+  request.submitted_ns = Now_ns();
+  root_.Submit(thread, request);
 }
 
 size_t BlockBackend::ShardOfThread() {
@@ -92,6 +115,34 @@ void BlockBackend::Count(const BlockRequest& request) {
   if (request.status == BlockStatus::kOk) {
     shard.bytes[op].fetch_add(request.length_bytes, std::memory_order_relaxed);
   }
+  if (request.submitted_ns != 0) {
+    const uint64_t duration_ns = Now_ns() - request.submitted_ns;
+    shard.durations[op][BlockLatency::BucketOf(duration_ns)].fetch_add(1,
+                                                                       std::memory_order_relaxed);
+    shard.total_ns[op].fetch_add(duration_ns, std::memory_order_relaxed);
+  }
+  if (request.status == BlockStatus::kIoError && error_observer_) ReportError(request);
+}
+
+void BlockBackend::ReportError(const BlockRequest& request) const {
+  error_observer_(
+      {.op = request.op, .offset_bytes = request.offset_bytes, .status = request.status});
+}
+
+BlockLatency BlockBackend::Latency() const {
+  BlockLatency sum;
+  for (const Shard& shard : shards_) {
+    for (size_t op = 0; op < BlockCounters::kOpCount; ++op) {
+      BlockLatency::Histogram& histogram = sum.histograms[op];
+      for (size_t bucket = 0; bucket < BlockLatency::kBuckets; ++bucket) {
+        const uint64_t count = shard.durations[op][bucket].load(std::memory_order_relaxed);
+        histogram.buckets[bucket] += count;
+        histogram.count += count;
+      }
+      histogram.total_ns += shard.total_ns[op].load(std::memory_order_relaxed);
+    }
+  }
+  return sum;
 }
 
 BlockCounters BlockBackend::Counters() const {

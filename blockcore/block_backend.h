@@ -1,5 +1,5 @@
 // BlockBackend is what a device or a tool holds of a disk: the root node of its graph, for itself
-// alone, with the checks that are the same for all disks and with counters.
+// alone, with the checks that are the same for all disks, with counters and with times.
 //
 // Made and destroyed on the main thread, outlived by the graph. Submit is for any number of I/O
 // threads. It does not look at zones' states: ZoneQueue does, below.
@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -35,6 +36,33 @@ struct BlockCounters {
   uint64_t Bytes(BlockOp op) const { return bytes[static_cast<size_t>(op)]; }
 };
 
+// How long requests took, for each operation: from Submit of those that passed the backend's own
+// checks until their completion, however they ended.
+struct BlockLatency {
+  // Bucket 0 counts requests below 1 µs, bucket i those in [2^(i-1), 2^i) µs, the last one all
+  // others as well (from 67 s on).
+  static constexpr size_t kBuckets = 28;
+  struct Histogram {
+    std::array<uint64_t, kBuckets> buckets{};
+    uint64_t count = 0;  // the sum of `buckets`
+    uint64_t total_ns = 0;
+  };
+  std::array<Histogram, BlockCounters::kOpCount> histograms{};
+
+  const Histogram& Of(BlockOp op) const { return histograms[static_cast<size_t>(op)]; }
+
+  static size_t BucketOf(uint64_t duration_ns);
+  // The upper end of a bucket; UINT64_MAX for the last.
+  static uint64_t bucket_end_us(size_t bucket);
+};
+
+// A request that the disk failed.
+struct BlockError {
+  BlockOp op = BlockOp::kRead;
+  uint64_t offset_bytes = 0;
+  BlockStatus status = BlockStatus::kIoError;
+};
+
 class BlockBackend : public BlockNode {
  public:
   // Takes the node for `user`, who is named in the error for the next one who wants it ("device
@@ -52,12 +80,21 @@ class BlockBackend : public BlockNode {
   const BlockLimits& limits() const override { return root_.limits(); }
 
   // As BlockNode::Submit. Answers by itself, in this order: kUnsupported for an operation that this
-  // disk has not; kReadOnly for one that changes a read-only disk; kOutOfRange for a read, write or
-  // discard beyond the capacity; kIoError if the buffers are not as long as the request says.
+  // disk has not; kReadOnly for one that changes a read-only disk; kOutOfRange for a read, a write
+  // (also of zeroes) or a discard beyond the capacity; kIoError if the buffers are not as long as
+  // the request says. Takes back may_unmap where the disk has no discard.
   void Submit(IoThread& thread, BlockRequest& request) override;
 
   // Any thread. Requests that complete meanwhile may be in one number and not yet in another.
   BlockCounters Counters() const;
+  BlockLatency Latency() const;
+
+  // `observer` is called on the request's I/O thread for each request that ends with kIoError, just
+  // before the caller's own frame; it returns soon and does not submit. Empty: nobody is called any
+  // more. Main thread, while no request is under way.
+  void SetErrorObserver(std::function<void(const BlockError& error)> observer) {
+    error_observer_ = std::move(observer);
+  }
 
  private:
   // I/O threads count in different ones, so that they share no cache line.
@@ -66,6 +103,9 @@ class BlockBackend : public BlockNode {
                BlockCounters::kOpCount>
         requests{};
     std::array<std::atomic<uint64_t>, BlockCounters::kOpCount> bytes{};
+    std::array<std::array<std::atomic<uint64_t>, BlockLatency::kBuckets>, BlockCounters::kOpCount>
+        durations{};
+    std::array<std::atomic<uint64_t>, BlockCounters::kOpCount> total_ns{};
   };
   static constexpr size_t kShards = 8;
 
@@ -75,10 +115,12 @@ class BlockBackend : public BlockNode {
   static size_t ShardOfThread();
   BlockStatus Check(const BlockRequest& request) const;
   void Count(const BlockRequest& request);
+  void ReportError(const BlockRequest& request) const;
 
   BlockGraph& graph_;
   BlockNode& root_;
   const std::string node_name_;
+  std::function<void(const BlockError& error)> error_observer_;
   std::array<Shard, kShards> shards_;
 };
 

@@ -16,9 +16,10 @@
 namespace minivmm {
 namespace {
 
-// One above another, the leaf counted: each may push a frame into a request, which has room for
-// six, and a device, the backend and the leaf need theirs.
-constexpr int kMaxHeight = 3;
+// One above another, the leaf counted. Each may push a frame into a request, besides the caller and
+// BlockBackend.
+constexpr int kMaxHeight = 6;
+static_assert(kMaxHeight + 2 <= BlockRequest::kMaxFrames);
 
 constexpr size_t kMaxNameLength = 31;
 
@@ -79,8 +80,8 @@ class NodeDescription {
         depth_(depth) {}
 
   Result<std::string> TakeFilename() {
-    std::optional<std::string> filename = options.TakeString("filename");
-    if (filename && !filename->empty()) return *filename;
+    std::optional<std::string> given = options.TakeString("filename");
+    if (given && !given->empty()) return filename = *given;
     TRY_VOID(CheckAllTaken());
     return Fail("driver '{}' needs 'filename'", driver);
   }
@@ -109,14 +110,15 @@ class NodeDescription {
     std::optional<std::string> name = options.TakeString(key);
     std::optional<Options> nested = options.TakeNested(key);
     if (name) {
-      TRY(child_, graph_.FindUnused(*name, "node"));
+      TRY(child_.node, graph_.FindUnused(*name, "node"));
       if (common.cache_direct) {
         return Fail("driver '{}' has no cache of its own: give cache.direct to node '{}'", driver,
                     *name);
       }
     } else if (nested) {
       HandDown(common, *nested);
-      TRY(child_, graph_.AddNode(std::move(*nested), outer_name_, depth_ + 1));
+      TRY(child_.node, graph_.AddNode(std::move(*nested), outer_name_, depth_ + 1));
+      child_.in_place = true;
     } else {
       TRY_VOID(CheckAllTaken());
       return Fail(
@@ -124,20 +126,23 @@ class NodeDescription {
           "{}.driver=file,{}.filename=…",
           driver, key, key, key);
     }
-    return child_->node.get();
+    child_.key = key;
+    return child_.node->node.get();
   }
 
-  BlockGraph::Node* child() const { return child_; }
+  // Without a node for a leaf.
+  const BlockGraph::Child& child() const { return child_; }
 
   Options options;
   CommonOptions common;
   const std::string driver;
+  std::string filename;
 
  private:
   BlockGraph& graph_;
   const std::string outer_name_;
   const int depth_;
-  BlockGraph::Node* child_ = nullptr;
+  BlockGraph::Child child_;
 };
 
 namespace {
@@ -180,6 +185,7 @@ NewNode MakeNull(NodeDescription& description) {
     return Fail("driver 'null-co': size={} must be a multiple of {} and not 0",
                 null_options.size_bytes, kSectorBytes);
   }
+  description.filename = "null-co://";
   return std::make_unique<NullNode>(null_options);
 }
 
@@ -234,6 +240,10 @@ BlockGraph::~BlockGraph() {
 
 Result<void> BlockGraph::Add(std::string_view text) {
   TRY(Options options, Options::Parse(text));
+  return Add(std::move(options));
+}
+
+Result<void> BlockGraph::Add(Options options) {
   std::optional<std::string> name = options.TakeString("node-name");
   if (!name) return Fail("the description needs a node-name: add node-name=NAME");
   TRY_VOID(CheckName(*name));
@@ -246,9 +256,39 @@ Result<void> BlockGraph::Add(std::string_view text) {
   while (nodes_.size() > old_count) nodes_.pop_back();
   std::string user = fmt::format("node '{}'", *name);
   for (auto& node : nodes_) {
-    if (node->user == user) node->user.clear();
+    if (node->info.user == user) node->info.user.clear();
   }
   return Unexpected(std::move(added).error());
+}
+
+Result<void> BlockGraph::Remove(std::string_view node_name) {
+  Node* node = FindNamed(node_name);
+  if (node == nullptr) {
+    return Fail("cannot remove node '{}': there is none of this name{}", node_name.substr(0, 80),
+                SuggestionFor(node_name, Names()));
+  }
+  if (!node->info.user.empty()) {
+    return Fail("cannot remove node '{}': it is used by {}; remove that first", node_name,
+                node->info.user);
+  }
+  Delete(*node);
+  return {};
+}
+
+void BlockGraph::Delete(Node& node) {
+  const std::vector<Child> children = std::move(node.children);
+  // A parent's node may still look at its child while it goes.
+  std::erase_if(nodes_, [&node](const auto& candidate) { return candidate.get() == &node; });
+  for (const Child& child : children) {
+    child.node->info.user.clear();
+    if (child.in_place) Delete(*child.node);
+  }
+}
+
+std::vector<BlockNodeInfo> BlockGraph::Nodes() const {
+  std::vector<BlockNodeInfo> infos;
+  for (const auto& node : nodes_) infos.push_back(node->info);
+  return infos;
 }
 
 Result<BlockGraph::Node*> BlockGraph::AddNode(Options options, const std::string& outer_name,
@@ -271,56 +311,78 @@ Result<BlockGraph::Node*> BlockGraph::AddNode(Options options, const std::string
   NodeDescription description(*this, std::move(options), *driver_name, outer_name, depth);
   TRY(description.common, TakeCommonOptions(description.options));
   TRY(std::unique_ptr<BlockNode> made, driver->make(description));
+  // By a node below, which was described in place.
+  if (name && Find(*name) != nullptr) return Fail("node-name '{}' is given twice", *name);
 
   auto node = std::make_unique<Node>();
-  node->name = name.value_or("");
+  BlockNodeInfo& info = node->info;
+  info = {.name = name.value_or(""),
+          .driver = *driver_name,
+          .filename = description.filename,
+          .user = "",
+          .read_only = made->limits().read_only,
+          .cache_direct =
+              description.common.cache_direct.value_or(made->limits().zoned != ZonedModel::kNone),
+          .cache_no_flush = description.common.cache_no_flush.value_or(false),
+          .node = made.get(),
+          .children = {}};
   node->node = std::move(made);
-  if (Node* child = description.child()) {
-    node->height = child->height + 1;
+  if (const Child& child = description.child(); child.node != nullptr) {
+    info.filename = child.node->info.filename;
+    info.cache_direct = child.node->info.cache_direct;
+    info.children.emplace_back(child.key, child.node->node.get());
+    node->children.push_back(child);
+    node->height = child.node->height + 1;
     if (node->height > kMaxHeight) {
       return Fail("node '{}' has too many nodes below it: at most {} may stand one above another",
                   outer_name, kMaxHeight);
     }
-    child->user = fmt::format("node '{}'", outer_name);
+    child.node->info.user = fmt::format("node '{}'", outer_name);
   }
   nodes_.push_back(std::move(node));
   return nodes_.back().get();
 }
 
 const BlockNode* BlockGraph::Find(std::string_view node_name) const {
+  Node* node = FindNamed(node_name);
+  return node != nullptr ? node->node.get() : nullptr;
+}
+
+BlockGraph::Node* BlockGraph::FindNamed(std::string_view node_name) const {
   for (const auto& node : nodes_) {
-    if (!node->name.empty() && node->name == node_name) return node->node.get();
+    if (!node->info.name.empty() && node->info.name == node_name) return node.get();
   }
   return nullptr;
 }
 
+std::vector<std::string_view> BlockGraph::Names() const {
+  std::vector<std::string_view> names;
+  for (const auto& node : nodes_) {
+    if (!node->info.name.empty()) names.push_back(node->info.name);
+  }
+  return names;
+}
+
 Result<BlockGraph::Node*> BlockGraph::FindUnused(std::string_view node_name,
                                                  std::string_view what) {
-  std::vector<std::string_view> known;
-  for (const auto& node : nodes_) {
-    if (node->name.empty()) continue;
-    if (node->name != node_name) {
-      known.push_back(node->name);
-      continue;
-    }
-    if (!node->user.empty()) {
-      return Fail("{} '{}' is already used by {}", what, node_name, node->user);
-    }
-    return node.get();
+  if (Node* node = FindNamed(node_name)) {
+    if (node->info.user.empty()) return node;
+    return Fail("{} '{}' is already used by {}", what, node_name, node->info.user);
   }
+  const std::vector<std::string_view> known = Names();
   return Fail("{} '{}' not found{}", what, node_name.substr(0, 80),
               known.empty() ? "; add it with --blockdev before" : SuggestionFor(node_name, known));
 }
 
 Result<BlockNode*> BlockGraph::Claim(std::string_view node_name, std::string user) {
   TRY(Node * node, FindUnused(node_name, "drive"));
-  node->user = std::move(user);
+  node->info.user = std::move(user);
   return node->node.get();
 }
 
 void BlockGraph::Release(const BlockNode& node) {
   for (const auto& candidate : nodes_) {
-    if (candidate->node.get() == &node) candidate->user.clear();
+    if (candidate->node.get() == &node) candidate->info.user.clear();
   }
 }
 

@@ -4,11 +4,18 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
+#include "blockcore/block_backend.h"
+#include "blockcore/io_thread.h"
+#include "blockcore/sync_io.h"
+#include "blockcore/zoned/zoned_create.h"
 
 namespace minivmm {
 namespace {
@@ -209,13 +216,187 @@ TEST_CASE("Drivers send each other's files on") {
 
 TEST_CASE("Towers of nodes are bounded, in place and by name") {
   BlockGraph graph;
-  AddGood(graph, "node-name=a,driver=raw,file.driver=raw,file.file.driver=null-co");
-  CHECK(AddError(graph,
-                 "node-name=b,driver=raw,file.driver=raw,file.file.driver=raw,"
-                 "file.file.file.driver=null-co") ==
-        "node 'b' has too many nodes below it: at most 3 may stand one above another");
+  AddGood(graph,
+          "node-name=a,driver=raw,file.driver=raw,file.file.driver=raw,file.file.file.driver=raw,"
+          "file.file.file.file.driver=raw,file.file.file.file.file.driver=null-co");
   CHECK(AddError(graph, "node-name=b,driver=raw,file=a") ==
-        "node 'b' has too many nodes below it: at most 3 may stand one above another");
+        "node 'b' has too many nodes below it: at most 6 may stand one above another");
+  CHECK(AddError(graph,
+                 R"({"node-name":"b","driver":"raw","file":{"driver":"raw","file":{"driver":"raw",
+                     "file":{"driver":"raw","file":{"driver":"raw","file":{"driver":"raw",
+                     "file":{"driver":"null-co"}}}}}}})") ==
+        "node 'b' has too many nodes below it: at most 6 may stand one above another");
+  CHECK(graph.Nodes().size() == 6);
+}
+
+TEST_CASE("A request finds its way through the highest tower and back") {
+  BlockGraph graph;
+  TestFile file;
+  // Each raw has an offset, so that each wants to see the completion.
+  AddGood(graph, "node-name=n0,driver=file,filename=" + file.path());
+  for (int i = 1; i < 6; ++i) {
+    AddGood(graph, fmt::format("node-name=n{},driver=raw,offset=4k,file=n{}", i, i - 1));
+  }
+  auto backend = std::move(*BlockBackend::Create(graph, "n5", "device 'test'"));
+  auto thread = std::move(*IoThread::Start("test"));
+  SyncIo io(*thread, *backend);
+  std::vector<std::byte> data(4096, std::byte{0x5a});
+  REQUIRE(io.Write(8_KiB, data).has_value());
+  std::vector<std::byte> read(4096);
+  REQUIRE(io.Read(8_KiB, read).has_value());
+  CHECK(read == data);
+  UniqueFd fd(::open(file.path().c_str(), O_RDONLY | O_CLOEXEC));
+  REQUIRE(::pread(fd.get(), read.data(), read.size(), 28_KiB) == 4096);
+  CHECK(read == data);
+}
+
+TEST_CASE("raw over raw over raw over zoned over file is a zoned disk") {
+  BlockGraph graph;
+  TestFile file;
+  REQUIRE(CreateZonedImage(file.path(),
+                           {.capacity_bytes = 8_MiB,
+                            .zone_size_bytes = 1_MiB,
+                            .zone_capacity_bytes = 1_MiB,
+                            .max_append_bytes = 64_KiB,
+                            .conventional_zones = 1},
+                           /*overwrite=*/true)
+              .has_value());
+  AddGood(graph,
+          "node-name=z,driver=raw,file.driver=raw,file.file.driver=raw,"
+          "file.file.file.driver=zoned,file.file.file.file.driver=file,"
+          "file.file.file.file.filename=" +
+              file.path());
+  auto backend = std::move(*BlockBackend::Create(graph, "z", "device 'test'"));
+  CHECK(backend->limits().zoned == ZonedModel::kHostManaged);
+  auto thread = std::move(*IoThread::Start("test"));
+  SyncIo io(*thread, *backend);
+  std::vector<std::byte> data(4096, std::byte{0x5a});
+  std::vector<std::byte> read(4096);
+  for (uint64_t offset : {uint64_t{0}, uint64_t{2_MiB}}) {
+    REQUIRE(io.Write(offset, data).has_value());
+    REQUIRE(io.Read(offset, read).has_value());
+    CHECK(read == data);
+  }
+  REQUIRE(io.Flush().has_value());
+  CHECK(io.ReportZones()->at(2).write_pointer_bytes == 2_MiB + 4096);
+}
+
+TEST_CASE("A name given twice within one description is refused") {
+  BlockGraph graph;
+  CHECK(AddError(graph,
+                 "node-name=a,driver=raw,file.driver=raw,file.node-name=x,"
+                 "file.file.driver=null-co,file.file.node-name=x") ==
+        "node-name 'x' is given twice");
+  CHECK(graph.Nodes().empty());
+}
+
+TEST_CASE("Nodes describes each node, its user and its children") {
+  BlockGraph graph;
+  TestFile file;
+  CHECK(graph.Nodes().empty());
+  AddGood(graph, "node-name=base,driver=file,filename=" + file.path() + ",cache.no-flush=on");
+  AddGood(graph, "node-name=top,driver=raw,file=base,read-only=on");
+  AddGood(graph, "node-name=own,driver=raw,file.driver=null-co");
+  auto backend = std::move(*BlockBackend::Create(graph, "top", "device 'd0'"));
+
+  const std::vector<BlockNodeInfo> nodes = graph.Nodes();
+  REQUIRE(nodes.size() == 4);
+  CHECK(nodes[0].name == "base");
+  CHECK(nodes[0].driver == "file");
+  CHECK(nodes[0].filename == file.path());
+  CHECK(nodes[0].user == "node 'top'");
+  CHECK_FALSE(nodes[0].read_only);
+  CHECK_FALSE(nodes[0].cache_direct);
+  CHECK(nodes[0].cache_no_flush);
+  CHECK(nodes[0].node == graph.Find("base"));
+  CHECK(nodes[0].children.empty());
+
+  CHECK(nodes[1].name == "top");
+  CHECK(nodes[1].driver == "raw");
+  CHECK(nodes[1].filename == file.path());
+  CHECK(nodes[1].user == "device 'd0'");
+  CHECK(nodes[1].read_only);
+  CHECK_FALSE(nodes[1].cache_no_flush);
+  REQUIRE(nodes[1].children.size() == 1);
+  CHECK(nodes[1].children[0].first == "file");
+  CHECK(nodes[1].children[0].second == nodes[0].node);
+
+  CHECK(nodes[2].name.empty());
+  CHECK(nodes[2].filename == "null-co://");
+  CHECK(nodes[2].user == "node 'own'");
+  CHECK(nodes[3].children[0].second == nodes[2].node);
+  backend.reset();
+  CHECK(graph.Nodes()[1].user.empty());
+}
+
+TEST_CASE("Removing a node closes what was described with it and frees what was named") {
+  BlockGraph graph;
+  TestFile file;
+  AddGood(graph, "node-name=base,driver=null-co");
+  AddGood(graph, "node-name=a,driver=raw,file.driver=raw,file.node-name=mid,file.file=base");
+  AddGood(graph, "node-name=f,driver=raw,file.driver=file,file.filename=" + file.path());
+  REQUIRE(graph.Remove("a").has_value());
+  CHECK(graph.Find("a") == nullptr);
+  CHECK(graph.Find("mid") == nullptr);
+  CHECK(graph.Find("base") != nullptr);
+  CHECK(graph.Nodes().size() == 3);
+  AddGood(graph, "node-name=a,driver=raw,file=base");
+  // The file is locked no longer.
+  const std::string again = "node-name=g,driver=file,filename=" + file.path();
+  CHECK(AddError(graph, again).find("in use by another") != std::string::npos);
+  REQUIRE(graph.Remove("f").has_value());
+  AddGood(graph, again);
+}
+
+TEST_CASE("A node that has a user, or is not there, is not removed") {
+  BlockGraph graph;
+  CHECK(graph.Remove("a").error().message == "cannot remove node 'a': there is none of this name");
+  AddGood(graph, "node-name=base,driver=null-co");
+  AddGood(graph, "node-name=top,driver=raw,file=base");
+  CHECK(graph.Remove("basse").error().message ==
+        "cannot remove node 'basse': there is none of this name; did you mean 'base'?");
+  CHECK(graph.Remove("").has_value() == false);
+  CHECK(graph.Remove("base").error().message ==
+        "cannot remove node 'base': it is used by node 'top'; remove that first");
+  auto backend = std::move(*BlockBackend::Create(graph, "top", "device 'd0'"));
+  CHECK(graph.Remove("top").error().message ==
+        "cannot remove node 'top': it is used by device 'd0'; remove that first");
+  CHECK(graph.Nodes().size() == 2);
+  backend.reset();
+  CHECK(graph.Remove("top").has_value());
+  CHECK(graph.Remove("base").has_value());
+  CHECK(graph.Nodes().empty());
+}
+
+TEST_CASE("Nodes come and go while another one serves its I/O thread") {
+  BlockGraph graph;
+  TestFile busy_file;
+  TestFile other_file;
+  AddGood(graph, "node-name=busy,driver=raw,file.driver=file,file.filename=" + busy_file.path());
+  auto backend = std::move(*BlockBackend::Create(graph, "busy", "device 'busy'"));
+  auto thread = std::move(*IoThread::Start("busy"));
+  std::atomic<bool> stop = false;
+  std::atomic<bool> failed = false;
+  std::thread user([&] {
+    SyncIo io(*thread, *backend);
+    std::vector<std::byte> data(4096);
+    while (!stop) {
+      if (!io.Write(0, data) || !io.Read(0, data)) failed = true;
+    }
+  });
+  for (int round = 0; round < 50; ++round) {
+    AddGood(graph,
+            "node-name=other,driver=raw,file.driver=file,file.filename=" + other_file.path());
+    auto other = std::move(*BlockBackend::Create(graph, "other", "device 'other'"));
+    SyncIo io(*thread, *other);
+    std::vector<std::byte> data(512);
+    CHECK(io.Write(0, data).has_value());
+    other.reset();
+    CHECK(graph.Remove("other").has_value());
+  }
+  stop = true;
+  user.join();
+  CHECK_FALSE(failed);
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ struct BlockLimits {
   bool read_only = false;
   bool discard = false;  // kDiscard does something
   uint32_t discard_granularity_bytes = 0;
-  bool grows = false;  // a write behind the capacity makes it longer (a file)
+  bool write_zeroes = false;  // there is a kWriteZeroes
+  bool grows = false;         // a write behind the capacity makes it longer (a file)
 
   ZonedModel zoned = ZonedModel::kNone;
   // All below: 0 unless zoned.

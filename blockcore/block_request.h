@@ -26,11 +26,12 @@ namespace minivmm {
 enum class BlockOp : uint8_t {
   kRead,
   kWrite,
-  kFlush,       // everything that completed before is on stable storage afterwards
-  kDiscard,     // the range's content is no longer needed; reads give old data or zeroes
-  kZoneAppend,  // offset = start of the zone; the data goes to the write pointer
-  kZoneReport,  // offset = any byte of the first zone wanted; fills `zones`
-  kZoneOpen,    // offset = start of the zone, for these four
+  kFlush,        // everything that completed before is on stable storage afterwards
+  kDiscard,      // the range's content is no longer needed; reads give old data or zeroes
+  kWriteZeroes,  // the range reads as zeroes afterwards
+  kZoneAppend,   // offset = start of the zone; the data goes to the write pointer
+  kZoneReport,   // offset = any byte of the first zone wanted; fills `zones`
+  kZoneOpen,     // offset = start of the zone, for these four
   kZoneClose,
   kZoneFinish,
   kZoneReset,
@@ -52,20 +53,29 @@ enum class BlockStatus : uint8_t {
 };
 
 struct BlockRequest {
+  // The longest way down: the caller (a device or a tool), BlockBackend, a frame of each of the
+  // nodes one above another (block_graph.cc holds their number to that), and one to spare for a
+  // caller in two layers.
+  static constexpr int kMaxFrames = 9;
+
   using Done = void (*)(void* self, BlockRequest& request);
 
   // Set by the caller. A filter may change them on the way down and restores in its frame what it
   // changed.
   BlockOp op = BlockOp::kRead;
   uint64_t offset_bytes = 0;
-  uint64_t length_bytes = 0;        // read, write, append: sum of `buffers`; discard: the range
+  uint64_t length_bytes = 0;        // read, write, append: sum of `buffers`; else: the range
   std::span<const iovec> buffers;   // host memory; zero-length elements are allowed
   std::span<ZoneDescriptor> zones;  // kZoneReport: room for the answer
+  bool may_unmap = false;           // kWriteZeroes: the range's space may be given back
 
   // Results.
   BlockStatus status = BlockStatus::kOk;
   uint64_t appended_at_bytes = 0;  // kZoneAppend: where the data went
   uint32_t zones_reported = 0;     // kZoneReport: descriptors filled in `zones`
+
+  // BlockBackend's: when it gave the request to the disk (CLOCK_MONOTONIC); 0: it did not.
+  uint64_t submitted_ns = 0;
 
   // For the layer that holds the request at the moment: a link of its waiting list. IoThread uses
   // it after Complete.
@@ -91,7 +101,6 @@ struct BlockRequest {
   }
 
  private:
-  static constexpr int kMaxFrames = 6;
   struct Frame {
     Done done;
     void* self;

@@ -2,77 +2,36 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/falloc.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "blockcore/base/check.h"
 #include "blockcore/base/log.h"
 #include "blockcore/base/units.h"
+#include "blockcore/disk_transfer_parts.h"
 
 namespace minivmm {
-namespace {
 
-constexpr size_t kBounceBytes = 256_KiB;
-// Of one I/O thread. Requests beyond that wait for a buffer, so that a guest with odd buffers
-// cannot make us allocate a buffer for each of its requests.
-constexpr size_t kMaxBounceBuffers = 16;
-constexpr size_t kBounceAlignmentBytes = 4096;
-// EINTR and EAGAIN in a row; more is an error of the host.
-constexpr int kMaxRetries = 100;
-
-struct AlignedDelete {
-  void operator()(std::byte* buffer) const {
-    ::operator delete[](buffer, std::align_val_t{kBounceAlignmentBytes});
+std::string_view OpName(BlockOp op) {
+  switch (op) {
+    case BlockOp::kRead:
+      return "a read";
+    case BlockOp::kWrite:
+      return "a write";
+    case BlockOp::kWriteZeroes:
+      return "a write of zeroes";
+    case BlockOp::kFlush:
+      return "a flush";
+    default:
+      return "a discard";
   }
-};
-using BounceBuffer = std::unique_ptr<std::byte[], AlignedDelete>;
-
-BounceBuffer NewBounceBuffer() {
-  return BounceBuffer(new (std::align_val_t{kBounceAlignmentBytes}) std::byte[kBounceBytes]);
 }
-
-// A place in a list of buffers.
-struct BufferCursor {
-  size_t index = 0;
-  size_t offset_bytes = 0;  // within buffers[index]; less than its length, or 0
-
-  void Normalize(std::span<const iovec> buffers) {
-    while (index < buffers.size() && offset_bytes >= buffers[index].iov_len) {
-      offset_bytes -= buffers[index].iov_len;
-      ++index;
-    }
-  }
-
-  void Advance(std::span<const iovec> buffers, uint64_t bytes) {
-    offset_bytes += bytes;
-    Normalize(buffers);
-  }
-
-  // Calls `copy(address, done, count)` for consecutive parts of the next `bytes`.
-  template <typename Copy>
-  void ForEachPart(std::span<const iovec> buffers, uint64_t bytes, Copy copy) const {
-    BufferCursor cursor = *this;
-    for (uint64_t done = 0; done < bytes;) {
-      cursor.Normalize(buffers);
-      VMM_CHECK(cursor.index < buffers.size());
-      const iovec& buffer = buffers[cursor.index];
-      uint64_t count = std::min<uint64_t>(bytes - done, buffer.iov_len - cursor.offset_bytes);
-      copy(static_cast<std::byte*>(buffer.iov_base) + cursor.offset_bytes, done, count);
-      cursor.offset_bytes += count;
-      done += count;
-    }
-  }
-};
-
-}  // namespace
 
 BlockStatus StatusFromErrno(int errno_value, bool zoned) {
   // virtio-zoned-spec 6.4, point 3.
@@ -100,90 +59,6 @@ DirectIoAlignment ReadDirectIoAlignment(int fd, uint32_t fallback_bytes) {
   return {.block_bytes = fallback_bytes, .memory_bytes = fallback_bytes};
 }
 
-// One request under way.
-struct DiskTransfer::Operation : IoOperation {
-  void StartTransfer();
-  void StartPiece();
-  void StartDirectPiece();
-  void StartBouncedPiece();
-  void OnTransferred(int32_t result);
-  void OnCommandDone(int32_t result);
-  bool RetriesAfter(int error) {
-    return (error == EINTR || error == EAGAIN) && ++retries <= kMaxRetries;
-  }
-  void StartCommand();
-  void Finish(BlockStatus status);
-
-  uint64_t RemainingBytes() const { return request->length_bytes - done_bytes; }
-
-  const DiskTransferOptions* options = nullptr;
-  IoThread* thread = nullptr;
-  BlockRequest* request = nullptr;
-  uint64_t done_bytes = 0;
-  BufferCursor cursor;
-  int retries = 0;
-
-  BounceBuffer bounce;               // only while the request needs one
-  uint32_t bounce_lead_bytes = 0;    // read for alignment's sake, before what is wanted
-  uint32_t bounce_wanted_bytes = 0;  // 0: the piece goes to the request's own buffers
-  uint32_t piece_bytes = 0;
-
-  Operation* next_waiting = nullptr;
-};
-
-// What an I/O thread keeps for reuse, for all its disks.
-struct DiskTransfer::ThreadPool {
-  Operation& Take() {
-    if (free_operations.empty()) {
-      operations.push_back(std::make_unique<Operation>());
-      // Giving back must not allocate.
-      free_operations.reserve(operations.capacity());
-      return *operations.back();
-    }
-    Operation& operation = *free_operations.back();
-    free_operations.pop_back();
-    return operation;
-  }
-
-  void Give(Operation& operation) { free_operations.push_back(&operation); }
-
-  // Starts `operation` at once or when a bounce buffer becomes free.
-  void StartWithBounceBuffer(Operation& operation) {
-    if (free_buffers.empty() && buffer_count < kMaxBounceBuffers) {
-      free_buffers.push_back(NewBounceBuffer());
-      ++buffer_count;
-    }
-    if (free_buffers.empty()) {
-      operation.next_waiting = nullptr;
-      (last_waiting == nullptr ? first_waiting : last_waiting->next_waiting) = &operation;
-      last_waiting = &operation;
-      return;
-    }
-    operation.bounce = std::move(free_buffers.back());
-    free_buffers.pop_back();
-    operation.StartPiece();
-  }
-
-  void GiveBounceBuffer(BounceBuffer buffer) {
-    if (first_waiting == nullptr) {
-      free_buffers.push_back(std::move(buffer));
-      return;
-    }
-    Operation& operation = *first_waiting;
-    first_waiting = operation.next_waiting;
-    if (first_waiting == nullptr) last_waiting = nullptr;
-    operation.bounce = std::move(buffer);
-    operation.StartPiece();
-  }
-
-  std::vector<std::unique_ptr<Operation>> operations;
-  std::vector<Operation*> free_operations;
-  std::vector<BounceBuffer> free_buffers;
-  size_t buffer_count = 0;
-  Operation* first_waiting = nullptr;
-  Operation* last_waiting = nullptr;
-};
-
 DiskTransfer::ThreadPool& DiskTransfer::Pool() {
   thread_local ThreadPool pool;
   return pool;
@@ -202,7 +77,7 @@ bool DiskTransfer::IsAligned(const BlockRequest& request) const {
   return (blocks & block_mask) == 0 && (addresses & memory_mask) == 0;
 }
 
-void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) const {
+void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) {
   bool nothing_to_do = false;
   request.status = BlockStatus::kOk;
   switch (request.op) {
@@ -210,18 +85,25 @@ void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) const {
       nothing_to_do = request.length_bytes == 0;
       break;
     case BlockOp::kWrite:
+    case BlockOp::kWriteZeroes:
       nothing_to_do = request.length_bytes == 0;
       if (((request.offset_bytes | request.length_bytes) & (options_.alignment.block_bytes - 1)) !=
           0) {
-        LOG_RATE_LIMITED("{}: a write of {} bytes at {} is no multiple of the {}-byte blocks",
-                         options_.filename, request.length_bytes, request.offset_bytes,
-                         options_.alignment.block_bytes);
+        LOG_RATE_LIMITED("{}: {} of {} bytes at {} is no multiple of the {}-byte blocks",
+                         options_.filename, OpName(request.op), request.length_bytes,
+                         request.offset_bytes, options_.alignment.block_bytes);
         request.status = BlockStatus::kIoError;
         nothing_to_do = true;
       }
       break;
     case BlockOp::kFlush:
-      nothing_to_do = options_.no_flush;
+      // The kernel reports that it lost written data to one fsync, and then forgets: the next one
+      // succeeds, though the data is gone (or, worse, still stands in the page cache as if it had
+      // been written). So it is for us to remember, until the node is opened anew.
+      if (!options_.no_flush && flush_failed_.load(std::memory_order_relaxed)) {
+        request.status = BlockStatus::kIoError;
+      }
+      nothing_to_do = options_.no_flush || request.status != BlockStatus::kOk;
       break;
     case BlockOp::kDiscard:
       nothing_to_do = request.length_bytes == 0;
@@ -237,6 +119,7 @@ void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) const {
 
   ThreadPool& pool = Pool();
   Operation& operation = pool.Take();
+  operation.flush_failed = &flush_failed_;
   operation.options = &options_;
   operation.thread = &thread;
   operation.request = &request;
@@ -244,7 +127,8 @@ void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) const {
   operation.cursor = {};
   operation.retries = 0;
   operation.bounce_wanted_bytes = 0;
-  if (request.op == BlockOp::kFlush || request.op == BlockOp::kDiscard) {
+  if (request.op == BlockOp::kFlush || request.op == BlockOp::kDiscard ||
+      request.op == BlockOp::kWriteZeroes) {
     operation.StartCommand();
   } else if (IsAligned(request)) {
     operation.StartTransfer();
@@ -326,8 +210,8 @@ void DiskTransfer::Operation::OnTransferred(int32_t transferred) {
       return;
     }
     LOG_RATE_LIMITED("{}: {} of {} bytes at {} failed on the host: {}", options->filename,
-                     request->op == BlockOp::kRead ? "a read" : "a write", request->length_bytes,
-                     request->offset_bytes, ErrnoText(-transferred));
+                     OpName(request->op), request->length_bytes, request->offset_bytes,
+                     ErrnoText(-transferred));
     Finish(StatusFromErrno(-transferred, options->zoned));
     return;
   }
@@ -359,8 +243,8 @@ void DiskTransfer::Operation::OnTransferred(int32_t transferred) {
   }
   if (request->op == BlockOp::kWrite || !options->zeroes_past_end) {
     LOG_RATE_LIMITED("{}: {} at {} stopped short of its {} bytes: has the disk shrunk?",
-                     options->filename, request->op == BlockOp::kRead ? "a read" : "a write",
-                     request->offset_bytes, request->length_bytes);
+                     options->filename, OpName(request->op), request->offset_bytes,
+                     request->length_bytes);
     Finish(BlockStatus::kIoError);
     return;
   }
@@ -368,32 +252,6 @@ void DiskTransfer::Operation::OnTransferred(int32_t transferred) {
       request->buffers, RemainingBytes(),
       [](std::byte* target, uint64_t, uint64_t count) { std::memset(target, 0, count); });
   Finish(BlockStatus::kOk);
-}
-
-void DiskTransfer::Operation::StartCommand() {
-  done = [](IoOperation& self, int32_t result) {
-    static_cast<Operation&>(self).OnCommandDone(result);
-  };
-  io_uring_sqe& sqe = thread->Prepare(*this);
-  if (request->op == BlockOp::kFlush) {
-    ::io_uring_prep_fsync(&sqe, options->fd, IORING_FSYNC_DATASYNC);
-  } else {
-    ::io_uring_prep_fallocate(&sqe, options->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                              request->offset_bytes, request->length_bytes);
-  }
-}
-
-void DiskTransfer::Operation::OnCommandDone(int32_t command_result) {
-  if (command_result >= 0) {
-    Finish(BlockStatus::kOk);
-  } else if (RetriesAfter(-command_result)) {
-    StartCommand();
-  } else {
-    LOG_RATE_LIMITED("{}: {} failed on the host: {}", options->filename,
-                     request->op == BlockOp::kFlush ? "a flush" : "a discard",
-                     ErrnoText(-command_result));
-    Finish(StatusFromErrno(-command_result, options->zoned));
-  }
 }
 
 void DiskTransfer::Operation::Finish(BlockStatus status) {

@@ -1,17 +1,20 @@
-// DiskTransfer carries reads, writes, flushes and discards of one open file or block device into an
-// I/O thread's ring; `file` and `host_device` are made of it. Any number of I/O threads may use one
-// DiskTransfer at the same time; it has no state that changes.
+// DiskTransfer carries reads, writes (also of zeroes), flushes and discards of one open file or
+// block device into an I/O thread's ring; `file` and `host_device` are made of it. Any number of I/O
+// threads may use one DiskTransfer at the same time; its only state that changes is that a flush
+// failed.
 //
 //   request ─▶ aligned for the descriptor?
 //                yes: the request's own buffers go to the kernel
 //                no:  pieces of at most 256 KiB, one after the other, through one of the thread's
 //                     bounce buffers
 //
-// Short transfers go on where they stopped. A read copies out of a bounce buffer only what the
+// Zeroes are the host's work (fallocate); where it cannot, they are written, up to 256 KiB at a time,
+// from one buffer that all share. Short transfers go on where they stopped. A read copies out of a bounce buffer only what the
 // kernel put there. It does not check ranges, permissions or zones: BlockBackend and ZoneQueue do.
 #ifndef MINIVMM_BLOCKCORE_DISK_TRANSFER_H_
 #define MINIVMM_BLOCKCORE_DISK_TRANSFER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -38,7 +41,8 @@ struct DiskTransferOptions {
   std::string filename;  // for messages
   int fd = -1;           // owned by the node around, which outlives its requests
   DirectIoAlignment alignment = {};
-  bool zeroes_past_end = false;  // a regular file: reads behind its end give zeroes, not an error
+  bool zeroes_past_end = false;  // a regular file: reads behind its end give zeroes, not an error,
+                                 // and zeroes written there make it longer
   bool no_flush = false;         // flushes do nothing
   bool zoned = false;            // errno values of zone resources have their meaning
 };
@@ -47,10 +51,11 @@ class DiskTransfer {
  public:
   explicit DiskTransfer(DiskTransferOptions options) : options_(std::move(options)) {}
 
-  // kRead, kWrite, kFlush, kDiscard; completes all others with kUnsupported. Reads may have any
-  // offset and length. A write that is no multiple of the block alignment is kIoError: to rewrite
-  // the blocks around it could undo another write to the same block.
-  void Submit(IoThread& thread, BlockRequest& request) const;
+  // kRead, kWrite, kFlush, kDiscard, kWriteZeroes; completes all others with kUnsupported. Reads may
+  // have any offset and length. A write that is no multiple of the block alignment is kIoError: to
+  // rewrite the blocks around it could undo another write to the same block. After a flush that the
+  // host failed, all flushes are kIoError.
+  void Submit(IoThread& thread, BlockRequest& request);
 
  private:
   struct Operation;
@@ -61,6 +66,7 @@ class DiskTransfer {
   bool IsAligned(const BlockRequest& request) const;
 
   DiskTransferOptions options_;
+  std::atomic<bool> flush_failed_ = false;
 };
 
 // A node that is one open file or one device without zones.

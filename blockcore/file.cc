@@ -103,6 +103,7 @@ Result<std::unique_ptr<BlockNode>> OpenFile(const FileOptions& options) {
   limits.capacity_bytes = AlignUp(status.st_size, limits.logical_block_bytes);
   limits.read_only = options.read_only;
   limits.grows = !options.read_only;
+  limits.write_zeroes = !options.read_only;
   limits.discard = options.discard && !options.read_only;
   if (limits.discard) {
     limits.discard_granularity_bytes =

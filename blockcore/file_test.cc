@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
+#include "blockcore/disk_transfer.h"
 #include "blockcore/io_thread.h"
 #include "blockcore/null.h"
 #include "blockcore/raw.h"
@@ -108,7 +110,8 @@ BlockStatus Transfer(IoThread& thread, BlockNode& node, BlockOp op, uint64_t off
   return Transfer(thread, node, op, offset, {&buffer, 1});
 }
 
-BlockStatus Command(IoThread& thread, BlockNode& node, BlockOp op, uint64_t offset = 0,
+template <typename Target>
+BlockStatus Command(IoThread& thread, Target& node, BlockOp op, uint64_t offset = 0,
                     uint64_t length = 0) {
   BlockRequest request;
   request.op = op;
@@ -302,6 +305,7 @@ TEST_CASE("A write that the host refuses is an I/O error") {
   // Behind the node's own check of rights, which is BlockBackend's.
   auto node = Open({.filename = file.path(), .read_only = true});
   CHECK(node->limits().read_only);
+  CHECK(Command(*thread, *node, BlockOp::kWriteZeroes, 0, 4096) == BlockStatus::kIoError);
   std::vector<uint8_t> data(4096, 1);
   CHECK(Transfer(*thread, *node, BlockOp::kWrite, 0, data.data(), 4096) == BlockStatus::kIoError);
 }
@@ -322,6 +326,124 @@ TEST_CASE("discard=unmap gives blocks back to the file system and keeps the size
   CHECK(Transfer(*thread, *node, BlockOp::kRead, 256_KiB, data.data(), data.size()) ==
         BlockStatus::kOk);
   CHECK(std::all_of(data.begin(), data.end(), [](uint8_t b) { return b == 0; }));
+}
+
+BlockStatus WriteZeroes(IoThread& thread, BlockNode& node, uint64_t offset, uint64_t length,
+                        bool may_unmap) {
+  BlockRequest request;
+  request.op = BlockOp::kWriteZeroes;
+  request.offset_bytes = offset;
+  request.length_bytes = length;
+  request.may_unmap = may_unmap;
+  return SubmitAndWait(thread, node, request);
+}
+
+TEST_CASE("Zeroes are written where they belong and nowhere else") {
+  auto thread = StartThread();
+  for (bool direct : {false, true}) {
+    for (bool may_unmap : {false, true}) {
+      CAPTURE(direct);
+      CAPTURE(may_unmap);
+      TestFile file(1_MiB);
+      std::vector<uint8_t> expected = RandomBytes(1_MiB, 21);
+      file.Fill(0, expected);
+      auto node = Open({.filename = file.path(), .cache_direct = direct, .discard = true});
+      CHECK(node->limits().write_zeroes);
+      const size_t block = node->limits().logical_block_bytes;
+      for (auto [offset, length] : {std::pair{size_t{0}, block},
+                                    {5 * block, 3 * block},
+                                    {256_KiB, 300_KiB},
+                                    {1_MiB - block, block}}) {
+        CHECK(WriteZeroes(*thread, *node, offset, length, may_unmap) == BlockStatus::kOk);
+        std::fill_n(expected.begin() + static_cast<std::ptrdiff_t>(offset), length, 0);
+      }
+      CHECK(file.Content() == expected);
+    }
+  }
+}
+
+TEST_CASE("Only zeroes that may unmap give space back") {
+  auto thread = StartThread();
+  TestFile file(1_MiB);
+  file.Fill(0, RandomBytes(1_MiB, 9));
+  auto node = Open({.filename = file.path(), .discard = true});
+  CHECK(Command(*thread, *node, BlockOp::kFlush) == BlockStatus::kOk);
+  const auto blocks_before = file.Status().st_blocks;
+  CHECK(WriteZeroes(*thread, *node, 256_KiB, 512_KiB, false) == BlockStatus::kOk);
+  CHECK(file.Status().st_blocks >= blocks_before);
+  CHECK(WriteZeroes(*thread, *node, 256_KiB, 512_KiB, true) == BlockStatus::kOk);
+  CHECK(file.Status().st_blocks <= blocks_before - static_cast<blkcnt_t>(512_KiB / 512));
+  CHECK(file.Status().st_size == 1_MiB);
+}
+
+TEST_CASE("Zeroes in the last, incomplete block make the file longer, as a write does") {
+  auto thread = StartThread();
+  TestFile file(8192 + 1000);
+  auto node = Open({.filename = file.path()});
+  CHECK(WriteZeroes(*thread, *node, 8192, 1024, false) == BlockStatus::kOk);
+  CHECK(file.Status().st_size == 8192 + 1024);
+}
+
+TEST_CASE("Zeroes that are no multiple of the direct block are an error and change nothing") {
+  auto thread = StartThread();
+  TestFile file(64_KiB);
+  const std::vector<uint8_t> content = RandomBytes(64_KiB, 4);
+  file.Fill(0, content);
+  auto node = Open({.filename = file.path(), .cache_direct = true});
+  CHECK(WriteZeroes(*thread, *node, 0, 100, false) == BlockStatus::kIoError);
+  CHECK(WriteZeroes(*thread, *node, 8, 4096, false) == BlockStatus::kIoError);
+  CHECK(WriteZeroes(*thread, *node, 0, 0, false) == BlockStatus::kOk);
+  CHECK(file.Content() == content);
+}
+
+TEST_CASE("A read-only file takes no zeroes") {
+  TestFile file(64_KiB);
+  CHECK_FALSE(Open({.filename = file.path(), .read_only = true})->limits().write_zeroes);
+}
+
+TEST_CASE("Where the host cannot make zeroes they are written") {
+  auto thread = StartThread();
+  // A file in memory has no such operation.
+  UniqueFd fd(::memfd_create("zeroes", MFD_CLOEXEC));
+  REQUIRE(fd.get() >= 0);
+  const int number = fd.get();
+  std::vector<uint8_t> expected = RandomBytes(2_MiB, 31);
+  REQUIRE(::pwrite(number, expected.data(), expected.size(), 0) ==
+          static_cast<ssize_t>(expected.size()));
+  PlainDisk disk(std::move(fd), {.capacity_bytes = 2_MiB, .write_zeroes = true},
+                 {.filename = "memory", .fd = number, .zeroes_past_end = true});
+  for (auto [offset, length] : {std::pair{size_t{512}, size_t{512}}, {4096 + 512, 1_MiB + 512}}) {
+    CHECK(WriteZeroes(*thread, disk, offset, length, false) == BlockStatus::kOk);
+    std::fill_n(expected.begin() + static_cast<std::ptrdiff_t>(offset), length, 0);
+  }
+  std::vector<uint8_t> content(2_MiB);
+  REQUIRE(::pread(number, content.data(), content.size(), 0) ==
+          static_cast<ssize_t>(content.size()));
+  CHECK(content == expected);
+}
+
+TEST_CASE(
+    "Once the host has failed a flush, no later one is believed until the disk is opened anew") {
+  auto thread = StartThread();
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  UniqueFd other_end(ends[1]);
+  // A pipe cannot be flushed.
+  const int number = ends[0];
+  const DiskTransferOptions options{.filename = "pipe", .fd = number};
+  PlainDisk disk{UniqueFd(number), {.capacity_bytes = 64_KiB}, options};
+  CHECK(Command(*thread, disk, BlockOp::kFlush) == BlockStatus::kIoError);
+  // The host recovers.
+  TestFile file(64_KiB);
+  UniqueFd good(::open(file.path().c_str(), O_RDWR | O_CLOEXEC));
+  REQUIRE(::dup2(good.get(), number) == number);
+  std::vector<uint8_t> data(512, 1);
+  CHECK(Transfer(*thread, disk, BlockOp::kWrite, 0, data.data(), data.size()) == BlockStatus::kOk);
+  CHECK(Command(*thread, disk, BlockOp::kFlush) == BlockStatus::kIoError);
+  CHECK(Transfer(*thread, disk, BlockOp::kRead, 0, data.data(), data.size()) == BlockStatus::kOk);
+  CHECK(Command(*thread, disk, BlockOp::kFlush) == BlockStatus::kIoError);
+  DiskTransfer reopened(options);
+  CHECK(Command(*thread, reopened, BlockOp::kFlush) == BlockStatus::kOk);
 }
 
 TEST_CASE("Nothing to transfer is done at once, and zone operations are unsupported") {
@@ -411,6 +533,7 @@ TEST_CASE(
   CHECK(data == std::vector<uint8_t>(4096, 0));
   CHECK(Transfer(*thread, zeroes, BlockOp::kWrite, 0, data.data(), 4096) == BlockStatus::kOk);
   CHECK(Command(*thread, zeroes, BlockOp::kFlush) == BlockStatus::kOk);
+  CHECK(Command(*thread, zeroes, BlockOp::kWriteZeroes, 0, 4096) == BlockStatus::kOk);
   CHECK(Command(*thread, zeroes, BlockOp::kDiscard) == BlockStatus::kUnsupported);
 }
 
@@ -432,6 +555,20 @@ TEST_CASE("raw shows a part of its child") {
   CHECK(request.offset_bytes == 512);
   std::vector<uint8_t> content = file.Content();
   CHECK(std::equal(written.begin(), written.end(), content.begin() + 64_KiB + 512));
+}
+
+TEST_CASE("raw hands zeroes to its part of the child") {
+  auto thread = StartThread();
+  TestFile file(64_KiB);
+  file.Fill(0, std::vector<uint8_t>(64_KiB, 0xee));
+  auto child = Open({.filename = file.path()});
+  auto raw = CreateRaw(*child, {.offset_bytes = 4096, .size_bytes = 8192});
+  REQUIRE(raw.has_value());
+  CHECK((*raw)->limits().write_zeroes);
+  CHECK(WriteZeroes(*thread, **raw, 512, 1024, false) == BlockStatus::kOk);
+  std::vector<uint8_t> expected(64_KiB, 0xee);
+  std::fill_n(expected.begin() + 4096 + 512, 1024, 0);
+  CHECK(file.Content() == expected);
 }
 
 TEST_CASE("raw refuses parts that are not there") {
@@ -490,12 +627,16 @@ TEST_CASE("raw hands on every limit of a zoned child, and shows no part of one")
 }
 
 TEST_CASE("raw takes away rights on demand and never gives any") {
-  BlockLimits limits{.capacity_bytes = 1_MiB, .discard = true, .discard_granularity_bytes = 4096};
+  BlockLimits limits{.capacity_bytes = 1_MiB,
+                     .discard = true,
+                     .discard_granularity_bytes = 4096,
+                     .write_zeroes = true};
   LimitsNode writable(limits);
   CHECK((*CreateRaw(writable, {}))->limits() == limits);
   auto read_only = CreateRaw(writable, {.read_only = true});
   CHECK((*read_only)->limits().read_only);
   CHECK_FALSE((*read_only)->limits().discard);
+  CHECK_FALSE((*read_only)->limits().write_zeroes);
   CHECK_FALSE((*CreateRaw(writable, {.allow_discard = false}))->limits().discard);
   limits.read_only = true;
   LimitsNode protected_node(limits);

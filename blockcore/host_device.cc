@@ -284,6 +284,7 @@ Result<std::unique_ptr<BlockNode>> OpenHostDevice(const HostDeviceOptions& optio
   }
   if (!is_zoned) {
     if (options.discard && !options.read_only) AddDiscardLimits(attributes, limits);
+    limits.write_zeroes = !options.read_only;
     return std::make_unique<PlainDisk>(std::move(fd), limits, std::move(transfer));
   }
 

@@ -162,7 +162,7 @@ TEST_CASE("More operations than the ring has room for all complete, once each") 
     auto thread = StartThread();
     thread->RunAndWait([&] {
       for (CountingOperation& operation : operations) {
-        ::io_uring_prep_nop(&thread->Prepare(operation));
+        ::io_uring_prep_cancel(&thread->Prepare(operation), nullptr, 0);  // finds none
       }
       // No handler inside Prepare.
       for (CountingOperation& operation : operations) CHECK(operation.count == 0);
@@ -195,6 +195,23 @@ TEST_CASE("An operation that fails is told of the error") {
   thread->RunAndWait([&] { ::io_uring_prep_read(&thread->Prepare(read), -1, &byte, 1, 0); });
   thread.reset();
   CHECK(read.last_result == -EBADF);
+}
+
+TEST_CASE("A ring does what the block core needs, and nothing else") {
+  auto thread = StartThread();
+  CountingOperation nothing;
+  CountingOperation socket;
+  CountingOperation open;
+  thread->RunAndWait([&] {
+    ::io_uring_prep_nop(&thread->Prepare(nothing));
+    ::io_uring_prep_socket(&thread->Prepare(socket), 1, 1, 0, 0);
+    ::io_uring_prep_openat(&thread->Prepare(open), -1, "/dev/null", 0, 0);
+  });
+  thread.reset();
+  for (const CountingOperation* refused : {&nothing, &socket, &open}) {
+    CHECK(refused->count == 1);
+    CHECK(refused->last_result == -EACCES);
+  }
 }
 
 struct Recorder {

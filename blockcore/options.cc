@@ -1,7 +1,8 @@
 #include "blockcore/options.h"
 
 #include <algorithm>
-#include <boost/json.hpp>
+#include <boost/json/basic_parser_impl.hpp>
+#include <boost/json/error.hpp>
 #include <boost/system/error_code.hpp>
 #include <charconv>
 #include <utility>
@@ -209,41 +210,107 @@ Result<void> Options::ParseKeyValues(std::string_view text, std::string_view imp
   return {};
 }
 
+// Hears of each piece of a JSON text as the parser meets it, because a tree of it would keep only
+// the last of several equal keys. Depth is bounded by the parser.
+class Options::JsonListener {
+ public:
+  static constexpr size_t max_array_size = SIZE_MAX;
+  static constexpr size_t max_object_size = SIZE_MAX;
+  static constexpr size_t max_string_size = SIZE_MAX;
+  static constexpr size_t max_key_size = SIZE_MAX;
+  using Code = boost::system::error_code;
+  using Text = boost::json::string_view;
+
+  explicit JsonListener(Options& options) : options_(options) {}
+
+  // Of the first piece that could not be taken.
+  const std::optional<Error>& failure() const { return failure_; }
+
+  bool on_document_begin(Code&) { return true; }
+  bool on_document_end(Code&) { return true; }
+  bool on_object_begin(Code& code) {
+    if (std::find(objects_.begin(), objects_.end(), path_) != objects_.end()) {
+      return Refuse(Fail("option {} is given twice", Quoted(path_)), code);
+    }
+    objects_.push_back(path_);
+    key_starts_.push_back(path_.empty() ? 0 : path_.size() + 1);
+    if (!path_.empty()) path_ += '.';
+    return true;
+  }
+  bool on_object_end(size_t count, Code& code) {
+    const size_t start = key_starts_.back();
+    key_starts_.pop_back();
+    path_.resize(start == 0 ? 0 : start - 1);
+    if (count != 0 || path_.empty()) return true;
+    return Refuse(Fail("option {} is an empty object", Quoted(path_)), code);
+  }
+  bool on_key_part(Text part, size_t, Code&) {
+    key_.append(part.data(), part.size());
+    return true;
+  }
+  bool on_key(Text part, size_t, Code&) {
+    key_.append(part.data(), part.size());
+    path_.resize(key_starts_.back());
+    path_ += std::exchange(key_, {});
+    return true;
+  }
+  bool on_string_part(Text part, size_t, Code&) {
+    value_.append(part.data(), part.size());
+    return true;
+  }
+  bool on_string(Text part, size_t, Code& code) {
+    value_.append(part.data(), part.size());
+    return Take(std::exchange(value_, {}), code);
+  }
+  bool on_bool(bool value, Code& code) { return Take(value ? "on" : "off", code); }
+  bool on_int64(int64_t value, Text, Code& code) { return Take(std::to_string(value), code); }
+  bool on_uint64(uint64_t value, Text, Code& code) { return Take(std::to_string(value), code); }
+  bool on_number_part(Text, Code&) { return true; }
+  bool on_double(double, Text, Code& code) { return RefuseType(code); }
+  bool on_null(Code& code) { return RefuseType(code); }
+  bool on_array_begin(Code& code) { return RefuseType(code); }
+  bool on_array_end(size_t, Code&) { return true; }
+  bool on_comment_part(Text, Code&) { return true; }
+  bool on_comment(Text, Code&) { return true; }
+
+ private:
+  bool Take(std::string value, Code& code) {
+    Result<void> added = options_.Add(path_, std::move(value));
+    return added ? true : Refuse(Unexpected(std::move(added).error()), code);
+  }
+  bool RefuseType(Code& code) {
+    return Refuse(
+        Fail("option {} must be a string, an integer, a boolean or an object", Quoted(path_)),
+        code);
+  }
+  bool Refuse(Unexpected failure, Code& code) {
+    failure_ = std::move(failure).value();
+    code = boost::json::error::exception;  // any: ours is the better text
+    return false;
+  }
+
+  Options& options_;
+  std::string path_;                  // of the value that comes next
+  std::vector<size_t> key_starts_;    // in path_, for each open object
+  std::vector<std::string> objects_;  // paths of all so far
+  std::string key_;                   // what came of it, and of a value
+  std::string value_;
+  std::optional<Error> failure_;
+};
+
 Result<void> Options::ParseJson(std::string_view text) {
+  boost::json::parse_options parse_options;
+  // File names are bytes.
+  parse_options.allow_invalid_utf8 = true;
+  boost::json::basic_parser<JsonListener> parser(parse_options, *this);
   boost::system::error_code error;
-  boost::json::stream_parser parser;
-  size_t parsed = parser.write_some(text.data(), text.size(), error);
-  if (!error && parsed != text.size()) {
+  const size_t parsed = parser.write_some(/*more=*/false, text.data(), text.size(), error);
+  if (parser.handler().failure()) return Unexpected(*parser.handler().failure());
+  if (error) return Fail("the description is not valid JSON: {}", error.message());
+  if (parsed != text.size()) {
     return Fail("the JSON description has more after its end: {}", Quoted(text.substr(parsed)));
   }
-  if (!error) parser.finish(error);
-  if (error) return Fail("the description is not valid JSON: {}", error.message());
-  boost::json::value root = parser.release();
-
-  // Depth is bounded by the parser.
-  auto flatten = [this](const auto& self, const boost::json::object& object,
-                        const std::string& prefix) -> Result<void> {
-    for (const auto& [name, value] : object) {
-      std::string key = prefix + std::string(name);
-      if (value.is_object()) {
-        if (value.get_object().empty()) return Fail("option {} is an empty object", Quoted(key));
-        TRY_VOID(self(self, value.get_object(), key + "."));
-      } else if (value.is_string()) {
-        TRY_VOID(Add(key, std::string(value.get_string())));
-      } else if (value.is_bool()) {
-        TRY_VOID(Add(key, value.get_bool() ? "on" : "off"));
-      } else if (value.is_int64()) {
-        TRY_VOID(Add(key, std::to_string(value.get_int64())));
-      } else if (value.is_uint64()) {
-        TRY_VOID(Add(key, std::to_string(value.get_uint64())));
-      } else {
-        return Fail("option {} must be a string, an integer, a boolean or an object", Quoted(key));
-      }
-    }
-    return {};
-  };
-  if (!root.is_object()) return Fail("the JSON description must be an object");
-  return flatten(flatten, root.get_object(), "");
+  return {};
 }
 
 bool Options::Has(std::string_view key) const {

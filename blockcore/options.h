@@ -69,6 +69,7 @@ class Options {
     std::string value;
     bool taken = false;
   };
+  class JsonListener;
 
   Result<void> Add(std::string key, std::string value);
   Result<void> CheckNesting() const;

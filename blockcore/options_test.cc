@@ -86,6 +86,25 @@ TEST_CASE("JSON gives the same keys as dots do") {
   CHECK(options.CheckAllTaken("x").has_value());
 }
 
+TEST_CASE("A key that stands twice in JSON is refused, wherever it stands") {
+  CHECK(ParseError(R"({"driver": "file", "driver": "raw"})") == "option 'driver' is given twice");
+  CHECK(ParseError(R"({"a": 1, "a": 1})") == "option 'a' is given twice");
+  CHECK(ParseError(R"({"file": {"b": 1, "b": 2}})") == "option 'file.b' is given twice");
+  CHECK(ParseError(R"({"file": {"b": 1}, "file": {"c": 2}})") == "option 'file' is given twice");
+  CHECK(ParseError(R"({"f": {"g": {"h": 1}, "g": {"i": 1}}})") == "option 'f.g' is given twice");
+  CHECK(ParseError(R"({"file": "x", "file": {"c": 2}})") ==
+        "options 'file' and 'file.c' exclude each other");
+  Options options = Parsed(R"({"f": {"a": 1}, "g": {"a": {"a": 2}}, "a": 3})");
+  CHECK(options.TakeString("f.a") == "1");
+  CHECK(options.TakeString("g.a.a") == "2");
+  CHECK(options.TakeString("a") == "3");
+}
+
+TEST_CASE("JSON strings keep their bytes, valid UTF-8 or not") {
+  Options options = Parsed("{\"k\\u0065y\": \"\xe9\\u00e9\\n,\"}");
+  CHECK(options.TakeString("key") == "\xe9\xc3\xa9\n,");
+}
+
 TEST_CASE("Bad JSON is refused in one line") {
   CHECK(ParseError("{").find("the description is not valid JSON: ") == 0);
   CHECK(ParseError(R"({"a": "b"} c)").find("the JSON description has more after its end") == 0);

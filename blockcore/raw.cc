@@ -80,6 +80,7 @@ Result<std::unique_ptr<BlockNode>> CreateRaw(BlockNode& child, const RawOptions&
   limits.read_only = limits.read_only || options.read_only;
   limits.discard = limits.discard && options.allow_discard && !limits.read_only;
   if (!limits.discard) limits.discard_granularity_bytes = 0;
+  limits.write_zeroes = limits.write_zeroes && !limits.read_only;
   return std::make_unique<RawNode>(child, limits, options);
 }
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "blockcore/base/log.h"
+#include "blockcore/base/thread_entry.h"
 #include "blockcore/base/units.h"
 #include "blockcore/disk_transfer.h"
 
@@ -164,6 +165,7 @@ void ZoneIoctlThread::Run() {
   ::sigfillset(&all_signals);
   ::pthread_sigmask(SIG_BLOCK, &all_signals, nullptr);
   std::vector<std::byte> report_buffer = NewReportBuffer();
+  ThreadEntered(ThreadKind::kZoneIoctl);
   std::unique_lock lock(mutex_);
   for (;;) {
     wake_.wait(lock, [this] { return stopping_ || first_ != nullptr; });

@@ -1,11 +1,13 @@
 #include "blockcore/zone_queue.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <span>
 #include <utility>
 
 #include "blockcore/base/units.h"
+#include "blockcore/buffer_parts.h"
 #include "blockcore/zone_queue_parts.h"
 
 namespace minivmm {
@@ -41,6 +43,9 @@ void ZoneQueue::Submit(IoThread& thread, BlockRequest& request) {
       return medium_.Submit(thread, request);
     case BlockOp::kDiscard:
       if (limits().zoned != ZonedModel::kHostManaged) return medium_.Submit(thread, request);
+      request.status = BlockStatus::kUnsupported;
+      return thread.Complete(request);
+    case BlockOp::kWriteZeroes:
       request.status = BlockStatus::kUnsupported;
       return thread.Complete(request);
     case BlockOp::kZoneReport:
@@ -158,7 +163,7 @@ void ZoneQueue::ContinueRead(Ticket& ticket, ZoneExtent extent) {
   const BlockRequest& request = *ticket.request;
   while (!extent.from_medium) {
     ForEachPart(request.buffers, ticket.done_bytes, extent.length_bytes,
-                [](char* data, uint64_t bytes) { std::memset(data, 0, bytes); });
+                [](std::byte* data, uint64_t bytes) { std::memset(data, 0, bytes); });
     ticket.done_bytes += extent.length_bytes;
     std::unique_lock lock(mutex_);
     if (ticket.done_bytes == request.length_bytes) {

@@ -8,11 +8,11 @@
 #ifndef MINIVMM_BLOCKCORE_ZONE_QUEUE_PARTS_H_
 #define MINIVMM_BLOCKCORE_ZONE_QUEUE_PARTS_H_
 
-#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "blockcore/buffer_parts.h"
 #include "blockcore/zone_queue.h"
 
 namespace minivmm {
@@ -26,23 +26,6 @@ inline BlockStatus StatusOfFailure(BlockStatus of_medium) {
       return of_medium;
     default:
       return BlockStatus::kIoError;
-  }
-}
-
-// Calls visit(pointer, length) for each contiguous part of [skip, skip + length) of the buffers.
-template <typename Visit>
-void ForEachPart(std::span<const iovec> buffers, uint64_t skip_bytes, uint64_t length_bytes,
-                 Visit visit) {
-  for (const iovec& buffer : buffers) {
-    if (length_bytes == 0) return;
-    if (skip_bytes >= buffer.iov_len) {
-      skip_bytes -= buffer.iov_len;
-      continue;
-    }
-    uint64_t part = std::min<uint64_t>(buffer.iov_len - skip_bytes, length_bytes);
-    visit(static_cast<char*>(buffer.iov_base) + skip_bytes, part);
-    skip_bytes = 0;
-    length_bytes -= part;
   }
 }
 
@@ -72,11 +55,7 @@ struct ZoneQueue::Ticket {
 
   std::span<const iovec> PieceBuffers() {
     if (piece_bytes == request->length_bytes) return request->buffers;
-    slice.clear();
-    ForEachPart(request->buffers, done_bytes, piece_bytes, [this](char* data, uint64_t bytes) {
-      slice.push_back({.iov_base = data, .iov_len = bytes});
-    });
-    return slice;
+    return SliceBuffers(request->buffers, done_bytes, piece_bytes, slice);
   }
 };
 

@@ -233,8 +233,9 @@ class Rig {
 
  private:
   static std::string Text(const std::vector<FakeBlockNode::Arrival>& arrivals) {
-    static const char* const kNames[] = {"read", "write", "flush",  "discard", "append",  "report",
-                                         "open", "close", "finish", "reset",   "resetall"};
+    static const char* const kNames[] = {"read",   "write",  "flush",  "discard",
+                                         "zeroes", "append", "report", "open",
+                                         "close",  "finish", "reset",  "resetall"};
     std::string text;
     for (const auto& arrival : arrivals) {
       if (!text.empty()) text += ' ';
