@@ -30,7 +30,8 @@ class DescriptorChain {
     VMM_CHECK(!outstanding_);
     readable_ = other.readable_;
     writable_ = other.writable_;
-    head_ = other.head_;
+    id_ = other.id_;
+    descriptors_ = other.descriptors_;
     slot_ = other.slot_;
     outstanding_ = std::exchange(other.outstanding_, false);
     return *this;
@@ -42,19 +43,26 @@ class DescriptorChain {
   std::span<iovec> writable() const { return writable_; }
 
   // Less than the queue's size, and different for any two chains that are out at the same time: an
-  // index for storage of the chain's holder. Not the head's index: a hostile driver offers one head
-  // twice.
+  // index for storage of the chain's holder. Not what the driver calls the chain: a hostile driver
+  // offers one twice.
   uint16_t slot() const { return slot_; }
 
  private:
+  friend class RingChains;
   friend class Virtqueue;
-  DescriptorChain(uint16_t head, uint16_t slot, std::span<iovec> readable,
+  DescriptorChain(uint16_t id, uint16_t descriptors, uint16_t slot, std::span<iovec> readable,
                   std::span<iovec> writable)
-      : readable_(readable), writable_(writable), head_(head), slot_(slot), outstanding_(true) {}
+      : readable_(readable),
+        writable_(writable),
+        id_(id),
+        descriptors_(descriptors),
+        slot_(slot),
+        outstanding_(true) {}
 
   std::span<iovec> readable_;
   std::span<iovec> writable_;
-  uint16_t head_ = 0;
+  uint16_t id_ = 0;           // for the driver: index of the head, or buffer id
+  uint16_t descriptors_ = 0;  // how far the ring moves on with this chain
   uint16_t slot_ = 0;
   bool outstanding_ = false;
 };

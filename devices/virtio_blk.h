@@ -5,30 +5,30 @@
 // One I/O thread for each queue, started here and living as long as the device, so that nothing is
 // created while the guest runs. Called by the transport on vCPU threads, under its lock.
 //
-// Not offered: CONFIG_WCE, WRITE_ZEROES, SECURE_ERASE, LIFETIME, GEOMETRY.
+// Write-through is a flush behind each request that changes the disk. It is in force when the driver
+// says so (CONFIG_WCE), when it knows of no flush, or when it can say neither and the property
+// write-cache is off.
+//
+// Not offered: SECURE_ERASE and LIFETIME (nothing below could keep the promise), GEOMETRY (disks
+// have none), IN_ORDER (a request that waits in a zone would hold up all others of its queue).
 #ifndef MINIVMM_DEVICES_VIRTIO_BLK_H_
 #define MINIVMM_DEVICES_VIRTIO_BLK_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <optional>
 #include <vector>
 
 #include "blockcore/base/result.h"
 #include "blockcore/block_node.h"
 #include "devices/virtio_blk_format.h"
+#include "devices/virtio_blk_options.h"
 #include "devices/virtio_blk_queue.h"
 #include "devices/virtio_blk_request.h"
 #include "devices/virtio_device.h"
 
 namespace minivmm {
-
-struct VirtioBlkOptions {
-  std::string name;           // for messages and for the names of the threads
-  std::string serial{};       // at most 20 bytes, what GET_ID answers
-  uint16_t num_queues = 1;    // 1 to 64
-  uint16_t queue_size = 256;  // power of two, 4 to 1024
-};
 
 class VirtioBlk : public VirtioDevice {
  public:
@@ -46,17 +46,33 @@ class VirtioBlk : public VirtioDevice {
   size_t config_bytes() const override { return sizeof(VirtioBlkConfig); }
   bool AcceptsFeatures(uint64_t features) const override;
   void ReadConfig(uint64_t features, uint64_t offset, std::span<std::byte> data) const override;
-  // No field is writable.
-  void WriteConfig(uint64_t, uint64_t, std::span<const std::byte>) override {}
+  // `writeback` is writable once CONFIG_WCE was negotiated, with 0 or 1; nothing else is.
+  void WriteConfig(uint64_t features, uint64_t offset, std::span<const std::byte> data) override;
+  // Another capacity from now on, for the configuration space and for the checks of requests. The
+  // disk is not zoned, and has as many sectors. As the functions of VirtioDevice: with the
+  // transport's lock held (VirtioPci::ChangeConfig, which tells the driver).
+  void SetCapacity(uint64_t capacity_sectors);
   void Activate(Activation activation) override;
+  void StopQueue(uint16_t index) override;
+  void StartQueue(ActiveQueue queue) override;
   void Reset() override;
 
  private:
   VirtioBlk() = default;
 
+  // The field as the driver of these features reads it.
+  bool Writeback(uint64_t features) const;
+  void UpdateWriteThrough(uint64_t features);
+
+  bool write_cache_ = true;               // the property
+  std::optional<bool> driver_writeback_;  // what the driver wrote since the last reset
+  std::atomic<bool> write_through_ =
+      false;  // for the queues; the rest is under the transport's lock
+
   uint64_t offered_features_ = 0;
   VirtioBlkConfig config_{};
-  VirtioBlkRules rules_;  // but for the negotiated features
+  VirtioBlkRules rules_;               // `features`: of the last activation
+  NeedsReset* needs_reset_ = nullptr;  // likewise
   std::vector<uint16_t> queue_max_sizes_;
   std::vector<std::unique_ptr<VirtioBlkQueue>> queues_;
   std::vector<VirtioBlkQueue*> active_;

@@ -23,8 +23,10 @@ constexpr uint64_t kBlkFeatureReadOnly = uint64_t{1} << 5;
 constexpr uint64_t kBlkFeatureBlockSize = uint64_t{1} << 6;
 constexpr uint64_t kBlkFeatureFlush = uint64_t{1} << 9;
 constexpr uint64_t kBlkFeatureTopology = uint64_t{1} << 10;
+constexpr uint64_t kBlkFeatureConfigWce = uint64_t{1} << 11;
 constexpr uint64_t kBlkFeatureMultiQueue = uint64_t{1} << 12;
 constexpr uint64_t kBlkFeatureDiscard = uint64_t{1} << 13;
+constexpr uint64_t kBlkFeatureWriteZeroes = uint64_t{1} << 14;
 constexpr uint64_t kBlkFeatureZoned = uint64_t{1} << 17;
 
 // Device configuration space (virtio 5.2.4).
@@ -40,7 +42,7 @@ struct VirtioBlkConfig {
   uint8_t alignment_offset_blocks;
   uint16_t min_io_size_blocks;
   uint32_t opt_io_size_blocks;
-  uint8_t writeback;
+  uint8_t writeback;  // 0: writes are stable when they are answered; the driver's to write
   uint8_t unused0;
   uint16_t num_queues;
   uint32_t max_discard_sectors;
@@ -66,6 +68,7 @@ struct VirtioBlkConfig {
 static_assert(sizeof(VirtioBlkConfig) == 96);
 static_assert(offsetof(VirtioBlkConfig, block_size_bytes) == 20);
 static_assert(offsetof(VirtioBlkConfig, opt_io_size_blocks) == 28);
+static_assert(offsetof(VirtioBlkConfig, writeback) == 32);
 static_assert(offsetof(VirtioBlkConfig, num_queues) == 34);
 static_assert(offsetof(VirtioBlkConfig, max_discard_sectors) == 36);
 static_assert(offsetof(VirtioBlkConfig, write_zeroes_may_unmap) == 56);
@@ -88,6 +91,7 @@ constexpr uint32_t kBlkTypeOut = 1;
 constexpr uint32_t kBlkTypeFlush = 4;
 constexpr uint32_t kBlkTypeGetId = 8;
 constexpr uint32_t kBlkTypeDiscard = 11;
+constexpr uint32_t kBlkTypeWriteZeroes = 13;
 constexpr uint32_t kBlkTypeZoneAppend = 15;
 constexpr uint32_t kBlkTypeZoneReport = 16;
 constexpr uint32_t kBlkTypeZoneOpen = 18;
@@ -108,12 +112,13 @@ constexpr uint8_t kBlkStatusZoneActiveLimit = 6;
 // The answer to kBlkTypeGetId: text, filled up with NUL.
 constexpr size_t kBlkIdBytes = 20;
 
-// virtio 5.2.6: one range of a kBlkTypeDiscard.
+// virtio 5.2.6: one range of a kBlkTypeDiscard or kBlkTypeWriteZeroes.
 struct VirtioBlkSegment {
   uint64_t sector;
   uint32_t num_sectors;
-  uint32_t flags;  // bit 0: unmap, which a discard must not have
+  uint32_t flags;
 };
+constexpr uint32_t kBlkSegmentUnmap = 1;  // a discard must not have it
 static_assert(sizeof(VirtioBlkSegment) == 16);
 
 // virtio 5.2.6: the answer to kBlkTypeZoneReport, followed by `nr_zones` descriptors.

@@ -8,6 +8,21 @@
 #include "blockcore/base/log.h"
 
 namespace minivmm {
+namespace {
+
+// Whether there is something to flush afterwards.
+bool ChangesTheDisk(BlockOp op) {
+  switch (op) {
+    case BlockOp::kRead:
+    case BlockOp::kFlush:
+    case BlockOp::kZoneReport:
+      return false;
+    default:
+      return true;
+  }
+}
+
+}  // namespace
 
 struct VirtioBlkQueue::Slot {
   // Zones of one turn to the disk: a report of any length goes through this.
@@ -23,10 +38,12 @@ struct VirtioBlkQueue::Slot {
   std::unique_ptr<ReportSlice> slice;
 };
 
-VirtioBlkQueue::VirtioBlkQueue(std::string name, BlockNode& disk, std::unique_ptr<IoThread> thread,
-                               uint16_t max_size)
+VirtioBlkQueue::VirtioBlkQueue(std::string name, BlockNode& disk,
+                               const std::atomic<bool>& write_through,
+                               std::unique_ptr<IoThread> thread, uint16_t max_size)
     : name_(std::move(name)),
       disk_(disk),
+      write_through_(write_through),
       slots_(std::make_unique<Slot[]>(max_size)),
       max_size_(max_size),
       thread_(std::move(thread)) {
@@ -57,6 +74,10 @@ void VirtioBlkQueue::Start(ActiveQueue queue, const VirtioBlkRules& rules,
   doorbell_ = thread_->WatchDoorbell(doorbell, [this] { TakeChains(); });
   // The driver may have filled the ring, and rung, before anyone listened.
   thread_->RunAndWait([this] { TakeChains(); });
+}
+
+void VirtioBlkQueue::SetCapacity(uint64_t capacity_sectors) {
+  thread_->RunAndWait([&] { rules_.capacity_sectors = capacity_sectors; });
 }
 
 void VirtioBlkQueue::StopDoorbell() {
@@ -123,6 +144,7 @@ void VirtioBlkQueue::StartRequest(DescriptorChain chain) {
   slot.disk_request.offset_bytes = slot.request.offset_bytes;
   slot.disk_request.length_bytes = slot.request.length_bytes;
   slot.disk_request.buffers = slot.request.data;
+  slot.disk_request.may_unmap = slot.request.may_unmap;
   if (slot.request.kind == VirtioBlkRequest::Kind::kZoneReport) {
     slot.report.emplace(slot.request);
     if (!slot.slice) slot.slice = std::make_unique<Slot::ReportSlice>();
@@ -142,10 +164,10 @@ void VirtioBlkQueue::Submit(Slot& slot, BlockRequest::Done done) {
 
 void VirtioBlkQueue::OnDisk(Slot& slot) {
   const BlockRequest& result = slot.disk_request;
-  // FLUSH is always offered and CONFIG_WCE never: a driver without FLUSH takes each finished write
-  // for stable (virtio 5.2.6.2).
-  const bool writes = result.op == BlockOp::kWrite || result.op == BlockOp::kZoneAppend;
-  if (writes && result.status == BlockStatus::kOk && !(rules_.features & kBlkFeatureFlush)) {
+  // virtio 5.2.6.2: the mode counts that was there from submission to completion; one that changes
+  // in between promises nothing.
+  if (result.status == BlockStatus::kOk && ChangesTheDisk(result.op) &&
+      write_through_.load(std::memory_order_acquire)) {
     slot.appended_at_bytes = result.appended_at_bytes;
     slot.disk_request = BlockRequest{};
     slot.disk_request.op = BlockOp::kFlush;

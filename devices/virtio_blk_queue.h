@@ -7,12 +7,13 @@
 //
 //   idle ── Start ─▶ running ── StopDoorbell ─▶ draining ── Drain ─▶ idle
 //
-// Start, StopDoorbell and Drain are called by VirtioBlk on a vCPU thread, one at a time; all else
+// Start, SetCapacity, StopDoorbell and Drain are called by VirtioBlk, one at a time; all else
 // runs on the I/O thread. What requests need is kept per chain slot and allocated here once, so
 // that the hot path allocates nothing and takes no lock.
 #ifndef MINIVMM_DEVICES_VIRTIO_BLK_QUEUE_H_
 #define MINIVMM_DEVICES_VIRTIO_BLK_QUEUE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -28,10 +29,11 @@ namespace minivmm {
 
 class VirtioBlkQueue {
  public:
-  // `name` stands in log lines. `disk` must outlive the queue. `max_size`: of the rings that it
-  // will be given.
-  VirtioBlkQueue(std::string name, BlockNode& disk, std::unique_ptr<IoThread> thread,
-                 uint16_t max_size);
+  // `name` stands in log lines. `disk` and `write_through` must outlive the queue. `write_through`
+  // may change at any time; while it is set, all that a request changes is on stable storage before
+  // the request is answered. `max_size`: of the rings that it will be given.
+  VirtioBlkQueue(std::string name, BlockNode& disk, const std::atomic<bool>& write_through,
+                 std::unique_ptr<IoThread> thread, uint16_t max_size);
   // The queue is idle.
   ~VirtioBlkQueue();
 
@@ -39,6 +41,8 @@ class VirtioBlkQueue {
   // the ring turns out broken; the queue then takes no more chains, and gives those in flight back
   // without touching the ring.
   void Start(ActiveQueue queue, const VirtioBlkRules& rules, NeedsReset* needs_reset);
+  // For requests that are taken from now on. The queue is running.
+  void SetCapacity(uint64_t capacity_sectors);
   // Takes no more chains from the ring. Requests in flight go on.
   void StopDoorbell();
   // After StopDoorbell: returns when no request is in flight and the ring has been dropped.
@@ -59,6 +63,7 @@ class VirtioBlkQueue {
 
   const std::string name_;
   BlockNode& disk_;
+  const std::atomic<bool>& write_through_;
 
   // From Start to Drain.
   std::optional<ActiveQueue> queue_;

@@ -108,24 +108,24 @@ struct Parser {
     Disk(op, elements, length_bytes);
   }
 
-  void ParseDiscard() {
-    if (!Negotiated(rules, kBlkFeatureDiscard)) return Answer(kBlkStatusUnsupported);
+  // A discard or write-zeroes: one segment, max_discard_seg and max_write_zeroes_seg being 1.
+  void ParseSegment(BlockOp op, uint64_t feature, uint32_t known_flags, uint64_t max_sectors) {
+    if (!Negotiated(rules, feature)) return Answer(kBlkStatusUnsupported);
     if (rules.read_only) return Answer(kBlkStatusIoError);
     const uint64_t length_bytes = TotalBytes(payload);
     VirtioBlkSegment segment;
     if (!TakeFront(payload, std::as_writable_bytes(std::span(&segment, 1)))) {
       return Answer(kBlkStatusIoError);
     }
-    // No flag is defined for a discard, unmap included (virtio 5.2.6.2).
-    if (segment.flags != 0) return Answer(kBlkStatusUnsupported);
-    // max_discard_seg is 1.
+    if ((segment.flags & ~known_flags) != 0) return Answer(kBlkStatusUnsupported);
     if (length_bytes != sizeof(segment) || segment.num_sectors == 0 ||
-        segment.num_sectors > rules.max_discard_sectors ||
+        segment.num_sectors > max_sectors ||
         !RangeFits(segment.sector, segment.num_sectors, rules.capacity_sectors)) {
       return Answer(kBlkStatusIoError);
     }
     header.sector = segment.sector;
-    Disk(BlockOp::kDiscard, {}, segment.num_sectors * kSectorBytes);
+    Disk(op, {}, segment.num_sectors * kSectorBytes);
+    request.may_unmap = (segment.flags & kBlkSegmentUnmap) != 0;
   }
 
   void ParseAppend() {
@@ -172,7 +172,11 @@ struct Parser {
       case kBlkTypeGetId:
         return Answer(kBlkStatusOk);
       case kBlkTypeDiscard:
-        return ParseDiscard();
+        // No flag is defined for a discard, unmap included (virtio 5.2.6.2).
+        return ParseSegment(BlockOp::kDiscard, kBlkFeatureDiscard, 0, rules.max_discard_sectors);
+      case kBlkTypeWriteZeroes:
+        return ParseSegment(BlockOp::kWriteZeroes, kBlkFeatureWriteZeroes, kBlkSegmentUnmap,
+                            rules.max_write_zeroes_sectors);
     }
     if (!Negotiated(rules, kBlkFeatureZoned)) return Answer(kBlkStatusUnsupported);
     switch (header.type) {

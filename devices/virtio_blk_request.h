@@ -5,7 +5,7 @@
 //   readable:  | type reserved sector | data …            |     header: the first 16 bytes
 //   writable:  | data or append_sector or report … | status |   status: the last byte
 //
-// Where the descriptors begin and end means nothing. Header and discard segment are copied once,
+// Where the descriptors begin and end means nothing. Header and segment are copied once,
 // then judged. What needs the state of a zone is not decided here: the block core knows it.
 #ifndef MINIVMM_DEVICES_VIRTIO_BLK_REQUEST_H_
 #define MINIVMM_DEVICES_VIRTIO_BLK_REQUEST_H_
@@ -30,12 +30,13 @@ struct VirtioBlkRules {
   uint64_t capacity_sectors = 0;
   uint64_t max_append_sectors = 0;         // as in the configuration space
   uint64_t max_discard_sectors = 0;        // likewise
+  uint64_t max_write_zeroes_sectors = 0;   // likewise
   std::array<char, kBlkIdBytes> serial{};  // filled up with NUL
 };
 
 struct VirtioBlkRequest {
   // kAnswered: `answer` is the status and nothing goes to the disk. kDisk: `op`, `offset_bytes`,
-  // `length_bytes` and `data` are a BlockRequest. kZoneReport: the same with op kZoneReport, in as
+  // `length_bytes`, `data` and `may_unmap` are a BlockRequest. kZoneReport: the same with op kZoneReport, in as
   // many slices as it takes (ZoneReportEncoder).
   enum class Kind : uint8_t { kAnswered, kDisk, kZoneReport };
 
@@ -46,6 +47,7 @@ struct VirtioBlkRequest {
   uint64_t offset_bytes = 0;
   uint64_t length_bytes = 0;
   std::span<const iovec> data;
+  bool may_unmap = false;  // of kWriteZeroes
 
   // The writable bytes before the status byte. nullptr: not even a status byte was there; the
   // request has no effect then.

@@ -27,6 +27,7 @@ VirtioBlkRules Rules() {
   rules.capacity_sectors = kCapacitySectors;
   rules.max_append_sectors = 2048;
   rules.max_discard_sectors = 4096;
+  rules.max_write_zeroes_sectors = 2000;
   rules.serial = {'n', 'u', 'l', 'l', 'b', '0'};
   return rules;
 }
@@ -517,6 +518,50 @@ TEST_CASE("B-05, B-15, B-17, H-21: discards that break a rule") {
   CHECK(answer(Segment(0, 8, 0x80000000)) == kBlkStatusUnsupported);
   rules.features = 0;
   CHECK(answer(Segment(0, 8, 0)) == kBlkStatusUnsupported);
+}
+
+TEST_CASE("a write-zeroes of one range, with unmap and without") {
+  VirtioBlkRules rules = Rules();
+  rules.features = kBlkFeatureWriteZeroes;
+  for (uint32_t flags : {0u, 1u}) {
+    Framed framed(Header(kBlkTypeWriteZeroes, 0) + Segment(16, 2000, flags), 1, rules, 5);
+    REQUIRE(framed.request.kind == Kind::kDisk);
+    CHECK(framed.request.op == BlockOp::kWriteZeroes);
+    CHECK(framed.request.offset_bytes == 16 * 512);
+    CHECK(framed.request.length_bytes == 2000 * 512);
+    CHECK(framed.request.may_unmap == (flags == 1));
+    CHECK(framed.request.data.empty());
+    CHECK(EncodeResult(framed.request, BlockStatus::kOk, 0) == 1);
+  }
+}
+
+TEST_CASE("B-05, B-15, B-17, H-21: write-zeroes that break a rule") {
+  VirtioBlkRules rules = Rules();
+  rules.features = kBlkFeatureWriteZeroes;
+  auto answer = [&](const Bytes& segments) {
+    return AnswerTo(Header(kBlkTypeWriteZeroes, 0) + segments, 1, rules);
+  };
+  CHECK(answer({}) == kBlkStatusIoError);
+  CHECK(answer(Zeroes(15)) == kBlkStatusIoError);
+  CHECK(answer(Segment(0, 8, 1) + Segment(8, 8, 1)) == kBlkStatusIoError);
+  CHECK(answer(Segment(0, 0, 0)) == kBlkStatusIoError);
+  CHECK(answer(Segment(0, 2001, 0)) == kBlkStatusIoError);
+  CHECK(answer(Segment(kCapacitySectors - 1, 2, 0)) == kBlkStatusIoError);
+  CHECK(answer(Segment(~uint64_t{0}, 2, 0)) == kBlkStatusIoError);
+  for (uint32_t flags : {2u, 3u, 0x80000000u, ~0u}) {
+    CHECK(answer(Segment(0, 8, flags)) == kBlkStatusUnsupported);
+  }
+  rules.read_only = true;
+  CHECK(answer(Segment(0, 8, 0)) == kBlkStatusIoError);
+  rules.features = kBlkFeatureDiscard;
+  CHECK(answer(Segment(0, 8, 0)) == kBlkStatusUnsupported);
+}
+
+TEST_CASE("H-17: type 14, a secure erase, is neither a write-zeroes nor an append") {
+  VirtioBlkRules rules = Rules();
+  rules.features |= kBlkFeatureWriteZeroes | kBlkFeatureDiscard;
+  CHECK(AnswerTo(Header(14, 0) + Segment(0, 8, 0), 1, rules) == kBlkStatusUnsupported);
+  CHECK(AnswerTo(Header(14, 0) + Segment(0, 8, 0), 16, rules) == kBlkStatusUnsupported);
 }
 
 // --- Requests that are hardly any ---

@@ -23,7 +23,14 @@ namespace {
 
 using Bytes = std::vector<uint8_t>;
 
+// This file is built twice, once for each layout of rings.
+#ifdef MINIVMM_TEST_PACKED_RINGS
+constexpr uint64_t kLayout = kFeatureRingPacked;
+#else
+constexpr uint64_t kLayout = 0;
+#endif
 constexpr uint64_t kAllRing = kFeatureIndirectDesc | kFeatureEventIdx;
+constexpr uint64_t kOfferedRing = kAllRing | kFeatureRingReset | kLayout;
 constexpr uint64_t kVersion1 = uint64_t{1} << 32;
 constexpr uint64_t kZoneBytes = 64_KiB;
 
@@ -34,6 +41,7 @@ BlockLimits PlainLimits() {
   limits.physical_block_bytes = 4096;
   limits.discard = true;
   limits.discard_granularity_bytes = 4096;
+  limits.write_zeroes = true;
   return limits;
 }
 
@@ -159,6 +167,9 @@ class TestDisk : public BlockNode {
         }
         return;
       }
+      case BlockOp::kWriteZeroes:
+        std::memset(content_.data() + request.offset_bytes, 0, request.length_bytes);
+        return;
       default:
         return;
     }
@@ -216,6 +227,7 @@ class Rig {
  public:
   explicit Rig(const BlockLimits& limits, VirtioBlkOptions options = {.name = "d", .serial = "id0"})
       : disk(limits), num_queues_(options.num_queues), queue_size_(options.queue_size) {
+    options.packed = kLayout != 0;
     auto created = VirtioBlk::Create(options, disk);
     REQUIRE(created.has_value());
     device = std::move(*created);
@@ -230,7 +242,7 @@ class Rig {
   void NewRings(uint64_t ring_features = kAllRing) {
     guest.Rewind(FakeGuest::kBase);
     for (auto& queue : queues) {
-      queue->ring = std::make_unique<VirtqueueDriver>(guest, queue_size_, ring_features);
+      queue->ring = std::make_unique<VirtqueueDriver>(guest, queue_size_, ring_features | kLayout);
       queue->route = &queue->interrupt;
       queue->interrupt.Drain();
     }
@@ -241,17 +253,24 @@ class Rig {
 
   void Activate(uint64_t features) {
     Activation activation{.features = features, .queues = {}, .needs_reset = &needs_reset};
-    for (uint16_t i = 0; i < num_queues_; ++i) {
-      VirtqueueDriver& ring = *queues[i]->ring;
-      activation.queues.push_back(
-          {.index = i,
-           .ring = *Virtqueue::Create(guest.memory(), ring.config(), ring.features()),
-           .doorbell = &queues[i]->doorbell,
-           .interrupt = &queues[i]->route});
-    }
+    for (uint16_t i = 0; i < num_queues_; ++i) activation.queues.push_back(MakeActive(i));
     device->Activate(std::move(activation));
   }
   void Activate() { Activate(AllFeatures()); }
+  ActiveQueue MakeActive(uint16_t queue) {
+    VirtqueueDriver& ring = *queues[queue]->ring;
+    return {.index = queue,
+            .ring = *Virtqueue::Create(guest.memory(), ring.config(), ring.features()),
+            .doorbell = &queues[queue]->doorbell,
+            .interrupt = &queues[queue]->route};
+  }
+  // RING_RESET and a new ring.
+  void RenewQueue(uint16_t queue, uint16_t size) {
+    device->StopQueue(queue);
+    queues[queue]->ring = std::make_unique<VirtqueueDriver>(guest, size, kAllRing | kLayout);
+    buffers_ = guest.mark();
+    device->StartQueue(MakeActive(queue));
+  }
 
   // Waits for the next used entry of a queue as a driver does: by interrupt.
   VirtqueueDriver::Used WaitUsed(int queue = 0) {
@@ -335,31 +354,38 @@ Bytes Data(size_t size, uint32_t seed) {
 
 // --- Identity, features, configuration ---
 
-TEST_CASE("a plain disk offers no zones, a host-managed one no discard") {
+TEST_CASE("B-19, Z-01, Z-13: a plain disk offers no zones, a host-managed one no discard") {
   Rig plain(PlainLimits());
   CHECK(plain.device->device_id() == 2);
   CHECK(plain.device->offered_features() ==
         (kBlkFeatureSizeMax | kBlkFeatureSegMax | kBlkFeatureBlockSize | kBlkFeatureFlush |
-         kBlkFeatureTopology | kBlkFeatureDiscard | kAllRing));
+         kBlkFeatureTopology | kBlkFeatureDiscard | kBlkFeatureWriteZeroes | kBlkFeatureConfigWce |
+         kOfferedRing));
   CHECK(plain.Config<uint32_t>(36) == 2_GiB / 512);
   CHECK(plain.Config<uint32_t>(40) == 1);
   CHECK(plain.Config<uint32_t>(44) == 8);
+  CHECK(plain.Config<uint32_t>(48) == 2_GiB / 512);
+  CHECK(plain.Config<uint32_t>(52) == 1);
+  CHECK(plain.Config<uint8_t>(56) == 1);
 
   // Z-13
   BlockLimits limits = ZonedLimits();
   limits.discard = true;
+  limits.write_zeroes = true;
   Rig zoned(limits);
   CHECK(zoned.device->offered_features() ==
         (kBlkFeatureSizeMax | kBlkFeatureSegMax | kBlkFeatureBlockSize | kBlkFeatureFlush |
-         kBlkFeatureTopology | kBlkFeatureZoned | kAllRing));
+         kBlkFeatureTopology | kBlkFeatureZoned | kBlkFeatureConfigWce | kOfferedRing));
   CHECK(zoned.Config<uint32_t>(36) == 0);
+  CHECK(zoned.Config<uint32_t>(48) == 0);
 
   limits = PlainLimits();
   limits.read_only = true;
   Rig read_only(limits, {.name = "d", .num_queues = 2});
   CHECK(read_only.device->offered_features() ==
         (kBlkFeatureSizeMax | kBlkFeatureSegMax | kBlkFeatureBlockSize | kBlkFeatureFlush |
-         kBlkFeatureTopology | kBlkFeatureReadOnly | kBlkFeatureMultiQueue | kAllRing));
+         kBlkFeatureTopology | kBlkFeatureReadOnly | kBlkFeatureMultiQueue | kBlkFeatureConfigWce |
+         kOfferedRing));
 }
 
 TEST_CASE("B-03, Z-05 to Z-11: the configuration space, field by field") {
@@ -372,6 +398,7 @@ TEST_CASE("B-03, Z-05 to Z-11: the configuration space, field by field") {
   CHECK(rig.Config<uint32_t>(12) == 126);  // seg_max
   CHECK(rig.Config<uint32_t>(20) == 512);
   CHECK(rig.Config<uint8_t>(24) == 0);
+  CHECK(rig.Config<uint8_t>(32) == 1);
   CHECK(rig.Config<uint16_t>(34) == 3);
   CHECK(rig.Config<uint32_t>(72) == 128);
   CHECK(rig.Config<uint32_t>(76) == 8);
@@ -392,11 +419,73 @@ TEST_CASE("physical blocks larger than logical ones are an exponent") {
   CHECK(rig.Config<uint16_t>(26) == 8);
 }
 
+TEST_CASE("B-07: write_zeroes_may_unmap is 1 where space is given back, else 0") {
+  BlockLimits limits = PlainLimits();
+  CHECK(Rig(limits).Config<uint8_t>(56) == 1);
+  limits.discard = false;
+  CHECK(Rig(limits).Config<uint8_t>(56) == 0);
+}
+
+TEST_CASE("properties take features away") {
+  Rig rig(PlainLimits(), {.name = "d",
+                          .config_wce = false,
+                          .discard = false,
+                          .write_zeroes = false,
+                          .event_idx = false,
+                          .indirect_desc = false,
+                          .queue_reset = false});
+  CHECK(rig.device->offered_features() ==
+        (kBlkFeatureSizeMax | kBlkFeatureSegMax | kBlkFeatureBlockSize | kBlkFeatureFlush |
+         kBlkFeatureTopology | kLayout));
+  CHECK(rig.Config<uint32_t>(36) == 0);
+  CHECK(rig.Config<uint32_t>(48) == 0);
+}
+
+TEST_CASE("B-18: seg_max follows the ring's size, or is 126 where that fits") {
+  auto seg_max = [](uint16_t queue_size, bool adjust) {
+    return Rig(PlainLimits(), {.name = "d", .queue_size = queue_size, .seg_max_adjust = adjust})
+        .Config<uint32_t>(12);
+  };
+  CHECK(seg_max(256, true) == 254);
+  CHECK(seg_max(1024, true) == 1022);
+  CHECK(seg_max(256, false) == 126);
+  CHECK(seg_max(128, false) == 126);
+  CHECK(seg_max(64, false) == 62);
+}
+
+TEST_CASE("the guest is told the block sizes of the properties") {
+  struct Row {
+    uint32_t logical, physical;  // properties
+    uint32_t told;
+    uint8_t exponent;
+    uint32_t discard_sectors;
+  } rows[] = {
+      {0, 0, 512, 3, 8},     {4096, 0, 4096, 0, 8},         {8192, 0, 8192, 0, 16},
+      {0, 512, 512, 0, 8},   {512, 2097152, 512, 12, 8},    {1024, 4096, 1024, 2, 8},
+      {0, 65536, 512, 7, 8}, {65536, 65536, 65536, 0, 128},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.logical);
+    CAPTURE(row.physical);
+    Rig rig(
+        PlainLimits(),
+        {.name = "d", .logical_block_bytes = row.logical, .physical_block_bytes = row.physical});
+    CHECK(rig.Config<uint32_t>(20) == row.told);
+    CHECK(rig.Config<uint8_t>(24) == row.exponent);
+    CHECK(rig.Config<uint16_t>(26) == 1u << row.exponent);
+    CHECK(rig.Config<uint32_t>(44) == row.discard_sectors);
+    // B-12: sectors stay the unit of requests.
+    rig.Activate();
+    CHECK(rig.Send(Header(kBlkTypeOut, 1) + Bytes(512), 1).status() == kBlkStatusOk);
+  }
+}
+
 TEST_CASE("Z-12, H-23: writes to the configuration space change nothing") {
   Rig rig(ZonedLimits());
   VirtioBlkConfig before = rig.Config<VirtioBlkConfig>(0);
   Bytes ones(96, 0xff);
   rig.device->WriteConfig(0, 0, std::as_bytes(std::span(ones)));
+  rig.device->WriteConfig(rig.AllFeatures(), 0, std::as_bytes(std::span(ones)));
   VirtioBlkConfig after = rig.Config<VirtioBlkConfig>(0);
   CHECK(std::memcmp(&before, &after, sizeof(before)) == 0);
 }
@@ -471,7 +560,32 @@ TEST_CASE("options out of range and zones that cannot be told are refused with a
   for (uint16_t size : {0, 1, 2, 3, 255, 2048}) {
     CHECK(error(plain, {.name = "d", .queue_size = size}).find("queue-size") != std::string::npos);
   }
+  auto refused = [&](const BlockLimits& limits, const VirtioBlkOptions& options,
+                     const char* property, const char* why) {
+    const std::string message = error(limits, options);
+    CAPTURE(message);
+    CHECK(message.find(property) != std::string::npos);
+    CHECK(message.find(why) != std::string::npos);
+  };
+  for (uint32_t bytes : {1u, 256u, 513u, 3u << 10, 4u << 20, 0x8000'0000u}) {
+    refused(plain, {.name = "d", .logical_block_bytes = bytes}, "logical_block_size=", "power of");
+    refused(plain, {.name = "d", .physical_block_bytes = bytes},
+            "physical_block_size=", "power of");
+  }
+  refused(plain, {.name = "d", .logical_block_bytes = 4096, .physical_block_bytes = 512},
+          "physical_block_size=512", "logical blocks have 4096 bytes");
+  refused(plain, {.name = "d", .logical_block_bytes = 2u << 20}, "logical_block_size=2097152",
+          "1048576 bytes are not a multiple");
   BlockLimits zoned = ZonedLimits();
+  refused(zoned, {.name = "d", .logical_block_bytes = 4096}, "logical_block_size=4096",
+          "which is 512");
+  CHECK(error(zoned, {.name = "d", .logical_block_bytes = 512}) == "");
+  BlockLimits large = PlainLimits();
+  large.logical_block_bytes = 4096;
+  refused(large, {.name = "d", .logical_block_bytes = 512}, "logical_block_size=512",
+          "blocks of 4096 bytes");
+  refused(large, {.name = "d", .physical_block_bytes = 2048}, "physical_block_size=2048",
+          "use no less");
   zoned.zone_size_bytes = uint64_t{512} << 32;
   CHECK(error(zoned, {.name = "d"}).find("32 bits") != std::string::npos);
   zoned.zone_size_bytes = 512 * 0xffffffffull;  // odd for Linux, but can be told
@@ -524,6 +638,7 @@ TEST_CASE("the status of every request that cannot be carried out reaches the dr
       {Header(0x80000001, 0), 1, kBlkStatusUnsupported},
       {Header(11, 0) + Bytes(16), 1, kBlkStatusUnsupported},
       {Header(13, 0) + Bytes(16), 1, kBlkStatusUnsupported},
+      {Header(14, 0) + Bytes(16), 1, kBlkStatusUnsupported},
       {Header(15, 0), 16, kBlkStatusZoneInvalid},
       {Header(15, 0) + Bytes(512), 8, kBlkStatusIoError},
       {Header(16, 0), 10, kBlkStatusZoneInvalid},
@@ -587,6 +702,125 @@ TEST_CASE("B-08: for a driver without FLUSH each write is flushed before it comp
   cached.Activate();
   cached.Send(Header(kBlkTypeOut, 0) + Bytes(512), 1);
   CHECK(cached.disk.TakeOps() == std::vector<BlockOp>{BlockOp::kWrite});
+}
+
+// What the driver's write of `writeback` does.
+void SetWriteback(Rig& rig, uint64_t features, uint8_t value) {
+  rig.device->WriteConfig(features, 32, std::as_bytes(std::span(&value, 1)));
+}
+
+TEST_CASE("B-08, B-10: CONFIG_WCE switches write-through at run time, until the next reset") {
+  Rig rig(PlainLimits());
+  const uint64_t features = rig.AllFeatures();
+  rig.Activate();
+  auto ops_of_write = [&] {
+    rig.disk.TakeOps();
+    CHECK(rig.Send(Header(kBlkTypeOut, 0) + Bytes(512), 1).status() == kBlkStatusOk);
+    return rig.disk.TakeOps();
+  };
+  const std::vector<BlockOp> kCached = {BlockOp::kWrite};
+  const std::vector<BlockOp> kThrough = {BlockOp::kWrite, BlockOp::kFlush};
+  CHECK(rig.Config<uint8_t>(32, features) == 1);
+  CHECK(ops_of_write() == kCached);
+  SetWriteback(rig, features, 0);
+  CHECK(rig.Config<uint8_t>(32, features) == 0);
+  CHECK(ops_of_write() == kThrough);
+  SetWriteback(rig, features, 2);  // means nothing
+  CHECK(rig.Config<uint8_t>(32, features) == 0);
+  SetWriteback(rig, features, 1);
+  CHECK(ops_of_write() == kCached);
+  SetWriteback(rig, features, 0);
+  // A wide write that covers the field.
+  const Bytes fields = {0xff, 0xff, 0xff, 0xff, 1, 0xff, 0xff, 0xff};
+  rig.device->WriteConfig(features, 28, std::as_bytes(std::span(fields)));
+  CHECK(rig.Config<uint8_t>(32, features) == 1);
+  CHECK(rig.Config<uint32_t>(28, features) == 0);
+  CHECK(rig.Config<uint16_t>(34, features) == 1);
+  SetWriteback(rig, features, 0);
+  rig.device->Reset();
+  CHECK(rig.Config<uint8_t>(32, features) == 1);
+  rig.NewRings();
+  rig.Activate();
+  CHECK(ops_of_write() == kCached);
+}
+
+TEST_CASE("B-02, B-08: which mode is in force, by properties and by what was negotiated") {
+  constexpr uint64_t kWce = kBlkFeatureConfigWce, kFlush = kBlkFeatureFlush;
+  struct Row {
+    bool write_cache;
+    uint64_t withheld;  // by the driver
+    uint8_t writeback;
+  } rows[] = {
+      {true, 0, 1},  {true, kWce, 1},  {true, kFlush, 0},  {true, kWce | kFlush, 0},
+      {false, 0, 0}, {false, kWce, 0}, {false, kFlush, 0}, {false, kWce | kFlush, 0},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.write_cache);
+    CAPTURE(row.withheld);
+    Rig rig(PlainLimits(), {.name = "d", .write_cache = row.write_cache});
+    CHECK(rig.Config<uint8_t>(32, 0) == row.write_cache);
+    const uint64_t features = rig.AllFeatures() & ~row.withheld;
+    CHECK(rig.Config<uint8_t>(32, features) == row.writeback);
+    rig.Activate(features);
+    rig.Send(Header(kBlkTypeOut, 0) + Bytes(512), 1);
+    CHECK(rig.disk.TakeOps().size() == (row.writeback ? 1 : 2));
+    // Only a driver with CONFIG_WCE may change it.
+    SetWriteback(rig, features, !row.writeback);
+    CHECK(rig.Config<uint8_t>(32, features) ==
+          (row.withheld & kWce ? row.writeback : !row.writeback));
+  }
+}
+
+TEST_CASE("B-08: write-through flushes behind each request that changes the disk, and no other") {
+  struct Row {
+    bool zoned;
+    Bytes readable;
+    size_t writable_bytes;
+    size_t flushes;
+  } rows[] = {
+      {false, Header(kBlkTypeIn, 0), 513, 0},
+      {false, Header(kBlkTypeOut, 0) + Bytes(512), 1, 1},
+      {false, Header(kBlkTypeOut, 0), 1, 0},
+      {false, Header(kBlkTypeGetId, 0), 21, 0},
+      {false, Header(kBlkTypeFlush, 0), 1, 1},  // its own
+      {false, Header(kBlkTypeDiscard, 0) + Bytes{0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0}, 1,
+       1},
+      {false,
+       Header(kBlkTypeWriteZeroes, 0) + Bytes{0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0}, 1,
+       1},
+      {true, Header(kBlkTypeZoneAppend, 0) + Bytes(4096), 16, 1},
+      {true, Header(kBlkTypeZoneReport, 0), 129, 0},
+      {true, Header(kBlkTypeZoneOpen, 0), 1, 1},
+      {true, Header(kBlkTypeZoneClose, 0), 1, 1},
+      {true, Header(kBlkTypeZoneFinish, 0), 1, 1},
+      {true, Header(kBlkTypeZoneReset, 0), 1, 1},
+      {true, Header(kBlkTypeZoneResetAll, 0), 1, 1},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(int{row.readable[0]});
+    Rig rig(row.zoned ? ZonedLimits() : PlainLimits(), {.name = "d", .write_cache = false});
+    rig.Activate();
+    CHECK(rig.Send(row.readable, row.writable_bytes).status() == kBlkStatusOk);
+    const std::vector<BlockOp> ops = rig.disk.TakeOps();
+    CHECK(static_cast<size_t>(std::count(ops.begin(), ops.end(), BlockOp::kFlush)) == row.flushes);
+    // Not answered before the flush, and answered with its failure.
+    rig.disk.FailWith(BlockOp::kFlush, BlockStatus::kIoError);
+    CHECK(rig.Send(row.readable, row.writable_bytes).status() ==
+          (row.flushes ? kBlkStatusIoError : kBlkStatusOk));
+  }
+}
+
+TEST_CASE("B-06: a range reads as zeroes after a write-zeroes, with unmap and without") {
+  Rig rig(PlainLimits());
+  rig.Activate();
+  for (uint8_t unmap : {0, 1}) {
+    CHECK(rig.Send(Header(kBlkTypeOut, 0) + Data(4096, 3), 1).status() == kBlkStatusOk);
+    const Bytes segment = {2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, unmap, 0, 0, 0};
+    CHECK(rig.Send(Header(kBlkTypeWriteZeroes, 0) + segment, 1).status() == kBlkStatusOk);
+    Bytes expected = Data(4096, 3);
+    std::fill(expected.begin() + 1024, expected.begin() + 2560, uint8_t{0});
+    CHECK(rig.Send(Header(kBlkTypeIn, 0), 4097).written == expected + Bytes{0});
+  }
 }
 
 TEST_CASE("a report of many zones takes several turns to the disk and one answer") {
@@ -807,7 +1041,7 @@ TEST_CASE("P-16: a broken ring asks for a reset once, its queue stops, the other
   rig.Ring(0);
   rig.disk.WaitUntilHeld(1);
 
-  rig.queues[0]->ring->Offer(0xffff);
+  ChainBuilder(*rig.queues[0]->ring).Readable(0, 1).Offer();  // not guest memory
   rig.queues[0]->doorbell.Notify();
   pollfd poll_fd{rig.needs_reset.event.fd(), POLLIN, 0};
   ::poll(&poll_fd, 1, -1);
@@ -824,6 +1058,49 @@ TEST_CASE("P-16: a broken ring asks for a reset once, its queue stops, the other
   rig.NewRings();
   rig.Activate();
   CHECK(rig.Send(Header(kBlkTypeIn, 0), 513, 0).status() == kBlkStatusOk);
+}
+
+TEST_CASE("B-20: another capacity counts for the configuration and for requests, at run time") {
+  Rig rig(PlainLimits(), {.name = "d", .num_queues = 2});
+  rig.Activate();
+  const uint64_t capacity = rig.Config<uint64_t>(0);
+  rig.device->SetCapacity(capacity / 2);
+  CHECK(rig.Config<uint64_t>(0) == capacity / 2);
+  for (int queue : {0, 1}) {
+    CHECK(rig.Send(Header(kBlkTypeIn, capacity / 2), 513, queue).status() == kBlkStatusIoError);
+    CHECK(rig.Send(Header(kBlkTypeIn, capacity / 2 - 1), 513, queue).status() == kBlkStatusOk);
+  }
+  rig.device->SetCapacity(capacity);
+  CHECK(rig.Send(Header(kBlkTypeIn, capacity - 1), 513).status() == kBlkStatusOk);
+  rig.device->Reset();
+  rig.device->SetCapacity(capacity / 4);
+  rig.NewRings();
+  rig.Activate();
+  CHECK(rig.Send(Header(kBlkTypeIn, capacity / 4), 513).status() == kBlkStatusIoError);
+}
+
+TEST_CASE("Q-13: one queue is reset with requests in flight; the others go on, and it comes back") {
+  Rig rig(PlainLimits(), {.name = "d", .num_queues = 2});
+  rig.Activate();
+  CHECK(rig.Send(Header(kBlkTypeOut, 8) + Data(512, 9), 1, 1).status() == kBlkStatusOk);
+  rig.disk.Hold();
+  for (int i = 0; i < 5; ++i) rig.Offer(Header(kBlkTypeIn, 0), 513, 0);
+  rig.Ring(0);
+  rig.disk.WaitUntilHeld(5);
+  std::thread release([&] { rig.disk.Release(); });
+  rig.device->StopQueue(0);
+  CHECK(rig.disk.released() == 5);
+  release.join();
+  CHECK(rig.queues[0]->ring->used_index() == 5);
+  rig.device->StopQueue(0);  // no effect when it is not running
+  rig.queues[0]->doorbell.Notify();
+  CHECK(rig.Send(Header(kBlkTypeIn, 8), 513, 1).written == Data(512, 9) + Bytes{0});
+  for (uint16_t size : {4, 256, 16}) {
+    rig.RenewQueue(0, size);
+    CHECK(rig.Send(Header(kBlkTypeIn, 8), 513, 0).written == Data(512, 9) + Bytes{0});
+    CHECK(rig.queues[0]->ring->used_index() == 1);
+  }
+  CHECK(!rig.needs_reset.event.IsSet());
 }
 
 // --- Mostly valid noise ---
@@ -881,6 +1158,12 @@ TEST_CASE("H-01 to H-22: a hundred thousand mostly valid chains") {
       auto pieces = [&](uint32_t bytes) { return std::max(piece, bytes / 5 + 1); };
       chain.ReadablePieces(readable, readable_bytes, pieces(readable_bytes))
           .WritablePieces(writable, writable_bytes, pieces(writable_bytes));
+      if (kLayout != 0) {
+        // Damage to packed rings is the business of packed_ring_test: here it would take the order
+        // of what comes back away, too.
+        by_head[chain.Offer()] = {writable, writable_bytes, false};
+        continue;
+      }
       const uint16_t head = chain.Write();
       by_head[head] = {writable, writable_bytes, false};
 
@@ -921,7 +1204,7 @@ TEST_CASE("H-01 to H-22: a hundred thousand mostly valid chains") {
         ring.Offer(head);
       }
     }
-    if (one_in(300)) {
+    if (kLayout == 0 && one_in(300)) {
       may_break = true;
       ring.SetAvailIndex(static_cast<uint16_t>(ring.avail_index() + 100 + below(60000)));
     }
@@ -972,7 +1255,7 @@ TEST_CASE("H-01 to H-22: a hundred thousand mostly valid chains") {
               succeeded, broken);
   CHECK(answered > kChains / 2);
   CHECK(succeeded > kChains / 10);
-  CHECK(broken > 100);
+  CHECK((broken > 100 || kLayout != 0));
 }
 
 }  // namespace

@@ -132,6 +132,8 @@ struct VirtioPci::CommonRegisters {
   uint32_t descriptor_low, descriptor_high;
   uint32_t driver_low, driver_high;
   uint32_t device_low, device_high;
+  uint16_t queue_notify_config_data;  // of a feature that is not offered
+  uint16_t queue_reset;
 };
 
 uint16_t VirtioPci::VectorCount(const VirtioDevice& device) {
@@ -196,6 +198,19 @@ uint64_t VirtioPci::doorbell_address(uint16_t queue) const {
 void VirtioPci::Raise() {
   // virtio 4.1.4.5.1: the driver finds the reason when the interrupt comes.
   status_.fetch_or(kStatusNeedsReset);
+  InterruptForConfig();
+}
+
+void VirtioPci::ChangeConfig(const std::function<void()>& change) {
+  std::lock_guard lock(mutex_);
+  change();
+  // Only what was read can be outdated; counting no further keeps eight bits from coming round to
+  // the same number.
+  if (std::exchange(config_was_read_, false)) ++config_generation_;
+  if ((status_.load() & kStatusDriverOk) != 0) InterruptForConfig();
+}
+
+void VirtioPci::InterruptForConfig() {
   isr_.fetch_or(kIsrConfig);
   if (const EventFd* interrupt = config_interrupt_.load()) interrupt->Notify();
 }
@@ -255,6 +270,7 @@ void VirtioPci::OnReadBar(int, uint64_t offset, std::span<std::byte> data) {
   } else if (part = Within(offset, data, kIsrOffset, kIsrBytes); !part.empty()) {
     part[0] = std::byte{isr_.exchange(0)};
   } else if (part = Within(offset, data, kDeviceOffset, device_.config_bytes()); !part.empty()) {
+    config_was_read_ = true;
     device_.ReadConfig(negotiated_features(), offset - kDeviceOffset, part);
   } else if (part = Within(offset, data, kPendingOffset, kPendingBytes); !part.empty()) {
     msix_.ReadPending(offset - kPendingOffset, part);
@@ -278,11 +294,12 @@ void VirtioPci::OnWriteBar(int, uint64_t offset, std::span<const std::byte> data
 }
 
 VirtioPci::CommonRegisters VirtioPci::RenderCommon() const {
-  static_assert(sizeof(CommonRegisters) == 56);
+  static_assert(sizeof(CommonRegisters) == 60);
   static_assert(offsetof(CommonRegisters, status) == 20);
   static_assert(offsetof(CommonRegisters, queue_enable) == 28);
   static_assert(offsetof(CommonRegisters, device_high) == 52);
-  uint64_t offered = device_.offered_features() | kFeatureVersion1;
+  static_assert(offsetof(CommonRegisters, queue_reset) == 58);
+  uint64_t offered = offered_features();
   auto half = [](uint64_t features, uint32_t select) {
     return select < 2 ? static_cast<uint32_t>(features >> (32 * select)) : 0;
   };
@@ -294,6 +311,7 @@ VirtioPci::CommonRegisters VirtioPci::RenderCommon() const {
   registers.config_vector = config_vector_;
   registers.queue_count = queue_count();
   registers.status = status_.load();
+  registers.config_generation = config_generation_;
   registers.queue_select = queue_select_;
   registers.queue_vector = kNoVector;
   if (const Queue* queue = selected_queue()) {
@@ -361,6 +379,9 @@ void VirtioPci::WriteCommon(uint64_t offset, std::span<const std::byte> data) {
   write_address(&R::descriptor_low, &R::descriptor_high, &QueueConfig::descriptor_address);
   write_address(&R::driver_low, &R::driver_high, &QueueConfig::driver_address);
   write_address(&R::device_low, &R::device_high, &QueueConfig::device_address);
+  write(&R::queue_reset, [&](uint16_t value) {
+    if (value == 1) ResetQueue();
+  });
 }
 
 void VirtioPci::WriteDriverFeature(uint32_t bits) {
@@ -376,8 +397,7 @@ void VirtioPci::WriteDriverFeature(uint32_t bits) {
 }
 
 bool VirtioPci::FeaturesAreAcceptable() const {
-  uint64_t offered = device_.offered_features() | kFeatureVersion1;
-  return !unknown_features_ && (driver_features_ & ~offered) == 0 &&
+  return !unknown_features_ && (driver_features_ & ~offered_features()) == 0 &&
          (driver_features_ & kFeatureVersion1) != 0 && device_.AcceptsFeatures(driver_features_);
 }
 
@@ -400,15 +420,41 @@ void VirtioPci::WriteStatus(uint8_t value) {
 void VirtioPci::WriteQueueSize(uint16_t size) {
   Queue* queue = selected_queue();
   if (queue == nullptr || queue->enabled) return;
-  if (IsPowerOfTwo(size) && size <= device_.queue_max_sizes()[queue_select_]) {
+  // virtio 4.1.4.3.1: a packed ring may have any size.
+  bool is_size = IsPowerOfTwo(size) || (negotiated_features() & kFeatureRingPacked) != 0;
+  if (size != 0 && is_size && size <= device_.queue_max_sizes()[queue_select_]) {
     queue->config.size = size;
   }
 }
 
 void VirtioPci::EnableQueue() {
-  // virtio 3.1.1: queues are set up before DRIVER_OK; a queue enabled later would never run.
+  // virtio 3.1.1: queues are set up before DRIVER_OK; a queue enabled later would never run, unless
+  // it was reset by itself (virtio 2.6.1).
   Queue* queue = selected_queue();
-  if (queue != nullptr && (status_.load() & kStatusDriverOk) == 0) queue->enabled = true;
+  if (queue == nullptr || queue->enabled) return;
+  if ((status_.load() & kStatusDriverOk) != 0 && !queue->was_reset) return;
+  queue->enabled = true;
+  queue->was_reset = false;
+  if (!active_) return;
+  if (auto active = MakeActiveQueue(queue_select_)) device_.StartQueue(std::move(*active));
+}
+
+void VirtioPci::ResetQueue() {
+  Queue* queue = selected_queue();
+  if (queue == nullptr || !queue->enabled) return;
+  if ((negotiated_features() & kFeatureRingReset) == 0) return;
+  if (active_) device_.StopQueue(queue_select_);
+  ClearQueue(queue_select_);
+  queue->was_reset = true;
+}
+
+void VirtioPci::ClearQueue(uint16_t index) {
+  Queue& queue = queues_[index];
+  queue.config = {.size = device_.queue_max_sizes()[index]};
+  queue.enabled = false;
+  queue.was_reset = false;
+  SetQueueVector(queue, kNoVector);
+  doorbells_[index].Drain();
 }
 
 // virtio 4.1.5.1.2: a vector that does not exist reads back as none.
@@ -431,22 +477,28 @@ void VirtioPci::Activate() {
   }
   Activation activation{.features = negotiated_features(), .queues = {}, .needs_reset = this};
   for (uint16_t i = 0; i < queue_count(); ++i) {
-    const Queue& queue = queues_[i];
-    if (!queue.enabled) continue;
-    Result<Virtqueue> ring = Virtqueue::Create(memory_, queue.config, activation.features);
-    if (!ring) {
-      LOG_RATE_LIMITED("virtio: queue {} of the guest's driver is not usable: {}", i,
-                       ring.error().message);
-      Raise();
-      return;
-    }
-    activation.queues.push_back({.index = i,
-                                 .ring = std::move(*ring),
-                                 .doorbell = &doorbells_[i],
-                                 .interrupt = &queue.interrupt});
+    if (!queues_[i].enabled) continue;
+    std::optional<ActiveQueue> queue = MakeActiveQueue(i);
+    if (!queue) return;
+    activation.queues.push_back(std::move(*queue));
   }
   active_ = true;
   device_.Activate(std::move(activation));
+}
+
+std::optional<ActiveQueue> VirtioPci::MakeActiveQueue(uint16_t index) {
+  const Queue& queue = queues_[index];
+  Result<Virtqueue> ring = Virtqueue::Create(memory_, queue.config, negotiated_features());
+  if (!ring) {
+    LOG_RATE_LIMITED("virtio: queue {} of the guest's driver is not usable: {}", index,
+                     ring.error().message);
+    Raise();
+    return std::nullopt;
+  }
+  return ActiveQueue{.index = index,
+                     .ring = std::move(*ring),
+                     .doorbell = &doorbells_[index],
+                     .interrupt = &queue.interrupt};
 }
 
 void VirtioPci::Deactivate() {
@@ -467,13 +519,7 @@ void VirtioPci::Reset() {
   unknown_features_ = false;
   queue_select_ = 0;
   SetConfigVector(kNoVector);
-  for (uint16_t i = 0; i < queue_count(); ++i) {
-    Queue& queue = queues_[i];
-    queue.config = {.size = device_.queue_max_sizes()[i]};
-    queue.enabled = false;
-    SetQueueVector(queue, kNoVector);
-    doorbells_[i].Drain();
-  }
+  for (uint16_t i = 0; i < queue_count(); ++i) ClearQueue(i);
   msix_.ClearPending();
   isr_.store(0);
   status_.store(0);
@@ -485,6 +531,10 @@ VirtioPci::Queue* VirtioPci::selected_queue() {
 
 const VirtioPci::Queue* VirtioPci::selected_queue() const {
   return queue_select_ < queues_.size() ? &queues_[queue_select_] : nullptr;
+}
+
+uint64_t VirtioPci::offered_features() const {
+  return device_.offered_features() | kFeatureVersion1 | kFeatureNotificationData;
 }
 
 uint64_t VirtioPci::negotiated_features() const {

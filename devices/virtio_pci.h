@@ -3,7 +3,7 @@
 // configuration window. The only file that knows both PCI and virtio.
 //
 //   BAR 0, 64 KiB         capability    what lies there
-//   0x0000  56 bytes      COMMON_CFG    registers of 4.1.4.3; no ring reset, no admin queue
+//   0x0000  60 bytes      COMMON_CFG    registers of 4.1.4.3, up to queue_reset; no admin queue
 //   0x1000  1             ISR_CFG       bit 1: configuration interrupt; read clears
 //   0x2000  config_bytes  DEVICE_CFG    VirtioDevice::ReadConfig, up to 4 KiB
 //   0x3000  4 * queues    NOTIFY_CFG    the offset selects the queue, the value is not looked at
@@ -16,20 +16,25 @@
 //
 // Doorbells: the machine registers doorbell(n) as ioeventfd at doorbell_address(n), any length, no
 // datamatch. A write that reaches the BAR by another way (the configuration window, an exit to user
-// space) notifies the same eventfd.
+// space) notifies the same eventfd. So the data of NOTIFICATION_DATA goes unread: it is a hint, and
+// the ring says the same.
 //
 // Bus mastering: rings are used, and MSI-X messages sent, only while the driver has set the command
 // register's bit. DRIVER_OK without it, and clearing it later, stop the device with
 // DEVICE_NEEDS_RESET.
 //
-// Not there: legacy registers, INTx (no interrupt pin, so ISR bit 0 is never set), changes of the
-// device's configuration by itself (config_generation stays 0), features beyond bit 63.
+// RING_RESET: a queue stops within the write to queue_reset, which therefore never reads 1.
+//
+// Not there: legacy registers, INTx (no interrupt pin, so ISR bit 0 is never set), features beyond
+// bit 63.
 #ifndef MINIVMM_DEVICES_VIRTIO_PCI_H_
 #define MINIVMM_DEVICES_VIRTIO_PCI_H_
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -43,8 +48,9 @@
 
 namespace minivmm {
 
-// virtio 6: the one transport feature that is always offered.
+// virtio 6: the transport's own features, always offered.
 constexpr uint64_t kFeatureVersion1 = uint64_t{1} << 32;
+constexpr uint64_t kFeatureNotificationData = uint64_t{1} << 38;
 
 class VirtioPci final : public PciDevice, private NeedsReset {
  public:
@@ -62,6 +68,11 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   // Resets the device: it gives back its rings and this.
   ~VirtioPci() override;
 
+  // Runs `change`, which changes the device's configuration space, under the function's lock: the
+  // driver sees a new config_generation and, when it is running, gets a configuration interrupt
+  // (virtio 2.5.2, 4.1.4.3.1). Any thread but the I/O threads.
+  void ChangeConfig(const std::function<void()>& change);
+
   uint16_t queue_count() const { return static_cast<uint16_t>(doorbells_.size()); }
   // `queue` < queue_count(). The address is known once the function is on a bus. Constant from then
   // on; any thread.
@@ -73,6 +84,7 @@ class VirtioPci final : public PciDevice, private NeedsReset {
     QueueConfig config;
     uint16_t vector;
     bool enabled = false;
+    bool was_reset = false;                           // by queue_reset, and not enabled since
     std::atomic<const EventFd*> interrupt = nullptr;  // of `vector`; I/O threads load it
   };
 
@@ -88,6 +100,9 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   void OnReadBar(int index, uint64_t offset, std::span<std::byte> data) override;
   void OnWriteBar(int index, uint64_t offset, std::span<const std::byte> data) override;
 
+  // ISR bit 1 and the interrupt, if there is a vector for it. Any thread, no lock.
+  void InterruptForConfig();
+
   // All below: lock held.
   struct CommonRegisters;
   CommonRegisters RenderCommon() const;
@@ -97,6 +112,12 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   void WriteStatus(uint8_t value);
   void WriteQueueSize(uint16_t size);
   void EnableQueue();
+  void ResetQueue();
+  // Registers of a queue as after a reset.
+  void ClearQueue(uint16_t index);
+  // The ring of an enabled queue; what is wrong with it is logged, and needs a reset.
+  std::optional<ActiveQueue> MakeActiveQueue(uint16_t index);
+  uint64_t offered_features() const;
   void SetConfigVector(uint16_t vector);
   void SetQueueVector(Queue& queue, uint16_t vector);
   bool FeaturesAreAcceptable() const;
@@ -125,7 +146,9 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   bool unknown_features_ = false;  // the driver has written a bit beyond 63
   uint16_t queue_select_ = 0;
   uint16_t config_vector_;
-  bool active_ = false;  // between device_.Activate and device_.Reset
+  uint8_t config_generation_ = 0;
+  bool config_was_read_ = false;  // since the generation changed
+  bool active_ = false;           // between device_.Activate and device_.Reset
 
   // I/O threads change these three by Raise.
   std::atomic<uint8_t> status_ = 0;

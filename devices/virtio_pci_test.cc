@@ -23,7 +23,7 @@ constexpr uint64_t kDeviceFeatureSelect = 0, kDeviceFeature = 4, kDriverFeatureS
                    kDriverFeature = 12, kConfigVector = 16, kNumQueues = 18, kStatus = 20,
                    kGeneration = 21, kQueueSelect = 22, kQueueSize = 24, kQueueVector = 26,
                    kQueueEnable = 28, kQueueNotifyOffset = 30, kQueueDesc = 32, kQueueDriver = 40,
-                   kQueueDevice = 48;
+                   kQueueDevice = 48, kQueueReset = 58;
 constexpr uint8_t kAck = 1, kDriver = 2, kDriverOk = 4, kFeaturesOk = 8, kNeedsReset = 64,
                   kFailed = 128;
 constexpr uint16_t kNoVector = 0xffff;
@@ -34,7 +34,7 @@ class FakeDevice final : public VirtioDevice {
  public:
   uint16_t device_id() const override { return id; }
   uint64_t offered_features() const override {
-    return kFeatureA | kFeatureZoned | kFeatureEventIdx;
+    return kFeatureA | kFeatureZoned | kFeatureEventIdx | kFeatureRingPacked | kFeatureRingReset;
   }
   std::span<const uint16_t> queue_max_sizes() const override { return sizes; }
   size_t config_bytes() const override { return 96; }
@@ -55,6 +55,17 @@ class FakeDevice final : public VirtioDevice {
     activation = std::move(new_activation);
     ++activations;
   }
+  void StopQueue(uint16_t index) override {
+    REQUIRE(activation.has_value());
+    CHECK(std::erase_if(activation->queues,
+                        [&](const ActiveQueue& queue) { return queue.index == index; }) == 1);
+    if (on_reset) on_reset();
+    ++queue_stops;
+  }
+  void StartQueue(ActiveQueue queue) override {
+    REQUIRE(activation.has_value());
+    activation->queues.push_back(std::move(queue));
+  }
   void Reset() override {
     if (!activation) return;
     if (on_reset) on_reset();
@@ -69,6 +80,7 @@ class FakeDevice final : public VirtioDevice {
   std::optional<Activation> activation;
   int activations = 0;
   int resets = 0;
+  int queue_stops = 0;
   size_t config_writes = 0;
   mutable uint64_t config_features = ~uint64_t{0};
 };
@@ -160,7 +172,7 @@ struct Rig {
   }
 };
 
-TEST_CASE("the function is a modern virtio block device without an interrupt pin") {
+TEST_CASE("Z-02: the function is a modern virtio block device without an interrupt pin") {
   Rig rig;
   CHECK(rig.ReadConfig<uint32_t>(0x00) == 0x1042'1af4);
   CHECK(rig.ReadConfig<uint8_t>(0x08) >= 1);
@@ -175,7 +187,7 @@ TEST_CASE("P-03, P-20, P-21, P-22: capabilities have their lengths and regions")
     uint8_t type, length;
     uint32_t offset, bytes, alignment;
   };
-  for (Row row : {Row{1, 16, kCommon, 56, 4}, Row{2, 20, kNotify, 8, 4}, Row{3, 16, kIsr, 1, 1},
+  for (Row row : {Row{1, 16, kCommon, 60, 4}, Row{2, 20, kNotify, 8, 4}, Row{3, 16, kIsr, 1, 1},
                   Row{4, 16, kConfig, 96, 4}}) {
     CAPTURE(row.type);
     uint8_t at = rig.FindCapability(0x09, row.type);
@@ -221,7 +233,8 @@ TEST_CASE("P-04, P-19: features show for each select, VERSION_1 always among the
   rig.Write<uint32_t>(kDeviceFeatureSelect, 0);
   CHECK(rig.Read<uint32_t>(kDeviceFeature) == (kFeatureA | kFeatureZoned | kFeatureEventIdx));
   rig.Write<uint32_t>(kDeviceFeatureSelect, 1);
-  CHECK(rig.Read<uint32_t>(kDeviceFeature) == 1);
+  // VERSION_1, RING_PACKED, NOTIFICATION_DATA, RING_RESET.
+  CHECK(rig.Read<uint32_t>(kDeviceFeature) == (1u | 1u << 2 | 1u << 6 | 1u << 8));
   for (uint32_t select : {2u, 3u, 32u, 0x8000'0000u, ~0u}) {
     rig.Write<uint32_t>(kDeviceFeatureSelect, select);
     CHECK(rig.Read<uint32_t>(kDeviceFeatureSelect) == select);
@@ -231,11 +244,96 @@ TEST_CASE("P-04, P-19: features show for each select, VERSION_1 always among the
   CHECK(rig.Read<uint32_t>(kDeviceFeature) == 0);
 }
 
-TEST_CASE("P-11, P-12, P-38, P-39: nothing is offered that is not there") {
+TEST_CASE("P-12, P-38, P-39: nothing is offered that is not there") {
   Rig rig;
   rig.Write<uint32_t>(kDeviceFeatureSelect, 1);
-  // 33 ACCESS_PLATFORM, 34 PACKED, 37 SR_IOV, 40 RING_RESET, 41 ADMIN_VQ, 43 SUSPEND.
-  CHECK((rig.Read<uint32_t>(kDeviceFeature) & ~1u) == 0);
+  const uint32_t offered = rig.Read<uint32_t>(kDeviceFeature);
+  // ACCESS_PLATFORM, IN_ORDER, ORDER_PLATFORM, SR_IOV, NOTIF_CONFIG_DATA, ADMIN_VQ, SUSPEND.
+  for (int bit : {33, 35, 36, 37, 39, 41, 43}) CHECK((offered & 1u << (bit - 32)) == 0);
+}
+
+TEST_CASE("P-11, Q-13: a queue is reset by itself and may be enabled again, set up anew") {
+  Rig rig;
+  REQUIRE(rig.Negotiate(kFeatureVersion1 | kFeatureZoned | kFeatureRingReset));
+  rig.SetUpQueue(0, 1);
+  rig.SetUpQueue(1, 2);
+  rig.SetStatus(kAck | kDriver | kFeaturesOk | kDriverOk);
+  REQUIRE(rig.device.activation->queues.size() == 2);
+  rig.pci->doorbell(0).Notify();
+
+  rig.Write<uint16_t>(kQueueSelect, 0);
+  rig.Write<uint16_t>(kQueueReset, 0);
+  CHECK(rig.device.queue_stops == 0);
+  rig.Write<uint16_t>(kQueueReset, 1);
+  CHECK(rig.device.queue_stops == 1);
+  CHECK(rig.Read<uint16_t>(kQueueReset) == 0);
+  CHECK(rig.Read<uint16_t>(kQueueEnable) == 0);
+  CHECK(rig.Read<uint16_t>(kQueueSize) == 256);
+  CHECK(rig.Read<uint16_t>(kQueueVector) == kNoVector);
+  CHECK(rig.Read<uint64_t>(kQueueDesc) == 0);
+  CHECK(!rig.pci->doorbell(0).IsSet());
+  REQUIRE(rig.device.activation->queues.size() == 1);
+  CHECK(rig.device.activation->queues[0].index == 1);
+  rig.Write<uint16_t>(kQueueReset, 1);  // it is off already
+  CHECK(rig.device.queue_stops == 1);
+
+  rig.Write<uint16_t>(kQueueSize, 16);
+  rig.SetUpQueue(0, 2);
+  CHECK(rig.Read<uint16_t>(kQueueEnable) == 1);
+  CHECK(rig.Read<uint16_t>(kQueueReset) == 0);
+  REQUIRE(rig.device.activation->queues.size() == 2);
+  CHECK(rig.device.activation->queues[1].index == 0);
+  CHECK(rig.device.activation->queues[1].ring.size() == 16);
+  CHECK(rig.device.activations == 1);
+  CHECK(rig.status() == (kAck | kDriver | kFeaturesOk | kDriverOk));
+  rig.SetStatus(0);
+  CHECK(rig.device.resets == 1);
+}
+
+TEST_CASE("P-11: queue_reset does nothing unless negotiated; before DRIVER_OK it disables") {
+  Rig rig;
+  rig.Start();
+  rig.Write<uint16_t>(kQueueSelect, 0);
+  rig.Write<uint16_t>(kQueueReset, 1);
+  CHECK(rig.device.queue_stops == 0);
+  CHECK(rig.Read<uint16_t>(kQueueEnable) == 1);
+
+  REQUIRE(rig.Negotiate(kFeatureVersion1 | kFeatureZoned | kFeatureRingReset));
+  rig.SetUpQueue(0, 1);
+  rig.Write<uint16_t>(kQueueReset, 1);
+  CHECK(rig.Read<uint16_t>(kQueueEnable) == 0);
+  rig.SetUpQueue(1, 2);
+  rig.SetStatus(kAck | kDriver | kFeaturesOk | kDriverOk);
+  REQUIRE(rig.device.activation->queues.size() == 1);
+  CHECK(rig.device.queue_stops == 0);
+  // A queue that does not exist.
+  rig.Write<uint16_t>(kQueueSelect, 9);
+  rig.Write<uint16_t>(kQueueReset, 1);
+  CHECK(rig.device.queue_stops == 0);
+}
+
+TEST_CASE("H-12: a queue that comes back with a ring that cannot be made needs a reset") {
+  Rig rig;
+  REQUIRE(rig.Negotiate(kFeatureVersion1 | kFeatureZoned | kFeatureRingReset));
+  rig.SetUpQueue(0, 1);
+  rig.SetStatus(kAck | kDriver | kFeaturesOk | kDriverOk);
+  rig.Write<uint16_t>(kQueueReset, 1);
+  rig.Write<uint64_t>(kQueueDesc, 0x8000'0000);
+  rig.Write<uint16_t>(kQueueEnable, 1);
+  CHECK((rig.status() & kNeedsReset) != 0);
+  CHECK(rig.device.activation->queues.empty());
+  rig.SetStatus(0);
+  CHECK(rig.status() == 0);
+}
+
+TEST_CASE("P-22, K-08: the data of NOTIFICATION_DATA goes unread") {
+  Rig rig;
+  REQUIRE(rig.Negotiate(kFeatureVersion1 | kFeatureZoned | kFeatureNotificationData));
+  rig.SetUpQueue(1, 1);
+  rig.SetStatus(kAck | kDriver | kFeaturesOk | kDriverOk);
+  rig.Write<uint32_t>(kNotify + 4, 0x1234'0001);
+  CHECK(rig.pci->doorbell(1).IsSet());
+  CHECK(!rig.pci->doorbell(0).IsSet());
 }
 
 TEST_CASE("P-05: driver features read back for each select") {
@@ -255,7 +353,7 @@ TEST_CASE("P-18: FEATURES_OK is given for valid subsets only, again after reset"
   CHECK(rig.Negotiate(kFeatureVersion1));
   CHECK_FALSE(rig.Negotiate(kFeatureVersion1 | 1 << 7));
   CHECK(rig.status() == (kAck | kDriver));
-  CHECK_FALSE(rig.Negotiate(kFeatureVersion1 | uint64_t{1} << 40));
+  CHECK_FALSE(rig.Negotiate(kFeatureVersion1 | uint64_t{1} << 35));
   // The driver may think again.
   rig.WriteFeatures(kFeatureVersion1);
   rig.SetStatus(kAck | kDriver | kFeaturesOk);
@@ -426,6 +524,24 @@ TEST_CASE("P-10: queue_size takes powers of two up to the maximum only") {
   CHECK(rig.Read<uint16_t>(kQueueSize) == 128);
 }
 
+TEST_CASE("P-10, K-07: with RING_PACKED queue_size takes any size up to the maximum") {
+  Rig rig;
+  REQUIRE(rig.Negotiate(kFeatureVersion1 | kFeatureZoned | kFeatureRingPacked));
+  for (uint16_t size : {3, 255, 1}) {
+    rig.Write<uint16_t>(kQueueSize, size);
+    CHECK(rig.Read<uint16_t>(kQueueSize) == size);
+  }
+  for (uint16_t size : {0, 257, 0xffff}) {
+    rig.Write<uint16_t>(kQueueSize, size);
+    CHECK(rig.Read<uint16_t>(kQueueSize) == 1);
+  }
+  rig.Write<uint16_t>(kQueueSize, 7);
+  rig.SetUpQueue(0, 1);
+  rig.SetStatus(kAck | kDriver | kFeaturesOk | kDriverOk);
+  REQUIRE(rig.device.activation.has_value());
+  CHECK(rig.device.activation->queues[0].ring.size() == 7);
+}
+
 TEST_CASE("P-13: enabling latches a queue, and cannot be taken back") {
   Rig rig;
   rig.Write<uint16_t>(kQueueSize, 32);
@@ -539,6 +655,34 @@ TEST_CASE("P-35: without a config vector there is no config interrupt") {
   rig.device.activation->needs_reset->Raise();
   for (uint16_t vector : {0, 1, 2}) CHECK_FALSE(rig.sink.interrupt(vector).IsSet());
   CHECK(rig.Read<uint8_t>(kIsr) == 2);
+}
+
+TEST_CASE("P-06, P-37: a change of the configuration shows in the generation, and interrupts") {
+  Rig rig;
+  rig.Start();
+  const EventFd& interrupt = rig.sink.interrupt(0);
+  rig.Read<uint32_t>(kConfig);
+  const uint8_t before = rig.Read<uint8_t>(kGeneration);
+  int changes = 0;
+  rig.pci->ChangeConfig([&] { ++changes; });
+  CHECK(changes == 1);
+  CHECK(rig.Read<uint8_t>(kGeneration) != before);
+  CHECK(interrupt.Drain() == 1);
+  CHECK(rig.Read<uint8_t>(kIsr) == 2);
+  CHECK((rig.status() & kNeedsReset) == 0);
+  // However often it changes, what was read before is never taken for new.
+  rig.Read<uint32_t>(kConfig);
+  const uint8_t read_at = rig.Read<uint8_t>(kGeneration);
+  for (int i = 0; i < 600; ++i) {
+    rig.pci->ChangeConfig([] {});
+    REQUIRE(rig.Read<uint8_t>(kGeneration) != read_at);
+  }
+  // Not to a driver that is not running.
+  rig.SetStatus(0);
+  interrupt.Drain();
+  rig.pci->ChangeConfig([] {});
+  CHECK(!interrupt.IsSet());
+  CHECK(rig.Read<uint8_t>(kIsr) == 0);
 }
 
 TEST_CASE("FAILED stops the device until a reset") {
@@ -767,7 +911,7 @@ TEST_CASE("P-02, H-23, H-25: random accesses of any width do no harm") {
       default:
         rig.pci->bar_handler(0).Write(offset, data);
     }
-    if (random() % 64 == 0) rig.Negotiate(kFeatureVersion1);
+    if (random() % 64 == 0) rig.Negotiate(kFeatureVersion1 | kFeatureRingReset);
     if (random() % 256 == 0) rig.WriteConfig<uint16_t>(4, 6);
   }
   // And it still works.

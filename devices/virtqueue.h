@@ -1,6 +1,7 @@
-// Virtqueue: the device's side of one split ring (virtio 2.7) in guest memory: direct and indirect
-// descriptors, EVENT_IDX. Two types for before and after: QueueConfig is what the driver wrote into
-// registers, a Virtqueue is a ring whose place was checked once.
+// Virtqueue: the device's side of one ring in guest memory, split (virtio 2.7) or packed (2.8) by
+// what was negotiated: direct and indirect descriptors, EVENT_IDX. Two types for before and after:
+// QueueConfig is what the driver wrote into registers, a Virtqueue is a ring whose place was checked
+// once. The layouts are in split_ring and packed_ring; users cannot tell them apart.
 //
 //   do {
 //     ring.DisableDoorbell();
@@ -14,7 +15,7 @@
 //   if (ring.NeedsInterrupt()) …;                    // once for all that was pushed
 //
 // Create is called by the transport; all else by the one I/O thread that has the queue. Knows
-// nothing of eventfds, of interrupts, or of what the bytes mean. Packed rings are not offered.
+// nothing of eventfds, of interrupts, or of what the bytes mean.
 #ifndef MINIVMM_DEVICES_VIRTQUEUE_H_
 #define MINIVMM_DEVICES_VIRTQUEUE_H_
 
@@ -25,29 +26,15 @@
 #include "blockcore/base/result.h"
 #include "devices/descriptor_chain.h"
 #include "devices/guest_memory.h"
+#include "devices/queue_config.h"
 
 namespace minivmm {
 
-// Reserved feature bits (virtio 6) that a ring obeys.
-constexpr uint64_t kFeatureIndirectDesc = uint64_t{1} << 28;
-constexpr uint64_t kFeatureEventIdx = uint64_t{1} << 29;
-
-// virtio 2.7: the largest split ring.
-constexpr uint16_t kMaxQueueSize = 32768;
-
-// The registers of one queue as the driver left them (virtio 4.1.4.3). Nothing is checked yet.
-struct QueueConfig {
-  uint16_t size = 0;                // queue_size, in descriptors
-  uint64_t descriptor_address = 0;  // queue_desc, guest addresses all three
-  uint64_t driver_address = 0;      // queue_driver: the available ring
-  uint64_t device_address = 0;      // queue_device: the used ring
-};
-
 class Virtqueue {
  public:
-  // `features` are the negotiated ones. Fails when the size is not a power of two up to 32768 or a
-  // part of the ring is misaligned or not within one region of guest memory. `memory` must outlive
-  // the ring. Any thread.
+  // `features` are the negotiated ones. Fails when the size is not one to 32768, or for a split ring
+  // not a power of two, or when a part of the ring is misaligned or not within one region of guest
+  // memory. `memory` must outlive the ring. Any thread.
   static Result<Virtqueue> Create(const GuestMemory& memory, const QueueConfig& config,
                                   uint64_t features);
 
@@ -59,7 +46,7 @@ class Virtqueue {
   uint16_t size() const;
 
   // The next available chain; nullopt: there is none. Error: the driver broke a rule after which
-  // the ring cannot be trusted (virtio 2.7.5 to 2.7.8); the text says which. It stays broken: every
+  // the ring cannot be trusted (virtio 2.7.5 to 2.7.8, 2.8); the text says which. It stays broken: every
   // later Pop fails as well and Push writes no more.
   Result<std::optional<DescriptorChain>> Pop();
 

@@ -1,6 +1,7 @@
-// For tests: the guest's side of a split ring, in a vector of bytes. FakeGuest is the memory,
-// VirtqueueDriver a ring in it, ChainBuilder a request on that ring. All of it can be told to break
-// the rules: raw descriptors, indices and entries are open to editing.
+// For tests: the guest's side of a ring, in a vector of bytes. FakeGuest is the memory,
+// VirtqueueDriver a ring in it, split or packed by its features, ChainBuilder a request on that
+// ring. All of it can be told to break the rules: raw descriptors, indices and entries of a split
+// ring are open to editing here, those of a packed ring by packed().
 //
 //   FakeGuest guest;
 //   VirtqueueDriver driver(guest, 8, kFeatureIndirectDesc);
@@ -23,73 +24,11 @@
 #include <vector>
 
 #include "blockcore/base/check.h"
-#include "blockcore/base/units.h"
-#include "devices/guest_memory.h"
+#include "devices/fake_guest.h"
+#include "devices/packed_driver.h"
 #include "devices/virtqueue.h"
 
 namespace minivmm {
-
-class FakeGuest {
- public:
-  // Address 0 is not memory, so that a forgotten address is noticed.
-  static constexpr uint64_t kBase = 0x10000;
-
-  explicit FakeGuest(size_t bytes = 4_MiB)
-      : bytes_(bytes), memory_({{.guest_address = kBase, .host = bytes_}}) {}
-  FakeGuest(const FakeGuest&) = delete;
-  FakeGuest& operator=(const FakeGuest&) = delete;
-
-  const GuestMemory& memory() const { return memory_; }
-  uint64_t end() const { return kBase + bytes_.size(); }
-
-  // Memory that nothing else uses; never freed but by Rewind.
-  uint64_t Allocate(uint64_t bytes, uint64_t alignment = 16) {
-    const uint64_t address = AlignUp(next_, alignment);
-    VMM_CHECK(address + bytes <= end());
-    next_ = address + bytes;
-    return address;
-  }
-  // Forgets all that was allocated after `mark` was taken.
-  uint64_t mark() const { return next_; }
-  void Rewind(uint64_t mark) { next_ = mark; }
-
-  std::byte* Host(uint64_t address) {
-    VMM_CHECK(address >= kBase && address < end());
-    return bytes_.data() + (address - kBase);
-  }
-  // Whole arrays into guest memory and back.
-  void Fill(uint64_t address, std::span<const uint8_t> bytes) {
-    std::transform(bytes.begin(), bytes.end(), Host(address),
-                   [](uint8_t byte) { return std::byte{byte}; });
-  }
-  void Read(uint64_t address, std::span<uint8_t> bytes) {
-    std::transform(bytes.begin(), bytes.end(), Host(address), bytes.begin(),
-                   [](uint8_t, std::byte byte) { return static_cast<uint8_t>(byte); });
-  }
-
-  template <typename T>
-  T Load(uint64_t address) {
-    T value;
-    std::memcpy(&value, Host(address), sizeof(T));
-    return value;
-  }
-  template <typename T>
-  void Store(uint64_t address, const T& value) {
-    std::memcpy(Host(address), &value, sizeof(T));
-  }
-  // A copy of `value` in guest memory.
-  template <typename T>
-  uint64_t Place(const T& value) {
-    const uint64_t address = Allocate(sizeof(T));
-    Store(address, value);
-    return address;
-  }
-
- private:
-  std::vector<std::byte> bytes_;
-  GuestMemory memory_;
-  uint64_t next_ = kBase;
-};
 
 // virtio 2.7.5.
 struct RingDescriptor {
@@ -115,6 +54,15 @@ class VirtqueueDriver {
   VirtqueueDriver(FakeGuest& guest, uint16_t size, uint64_t features)
       : guest_(guest), features_(features) {
     config_.size = size;
+    if (features & kFeatureRingPacked) {
+      config_.descriptor_address = guest.Allocate(16u * size, 16);
+      config_.driver_address = guest.Allocate(4, 4);
+      config_.device_address = guest.Allocate(4, 4);
+      std::memset(guest.Host(config_.descriptor_address), 0,
+                  config_.device_address + 4 - config_.descriptor_address);
+      packed_.emplace(guest, config_, (features & kFeatureEventIdx) != 0);
+      return;
+    }
     config_.descriptor_address = guest.Allocate(16u * size, 16);
     config_.driver_address = guest.Allocate(6u + 2u * size, 2);
     config_.device_address = guest.Allocate(6u + 8u * size, 4);
@@ -127,7 +75,9 @@ class VirtqueueDriver {
   FakeGuest& guest() { return guest_; }
   const QueueConfig& config() const { return config_; }
   uint64_t features() const { return features_; }
-  size_t free_descriptors() const { return free_.size(); }
+  size_t free_descriptors() const { return packed_ ? packed_->free_descriptors() : free_.size(); }
+  bool is_packed() const { return packed_.has_value(); }
+  PackedDriver& packed() { return *packed_; }
 
   // --- What a driver does ---
 
@@ -156,6 +106,7 @@ class VirtqueueDriver {
 
   // Whether the device asks for a notification of what was offered since the last call.
   bool NeedsDoorbell() {
+    if (packed_) return packed_->NeedsDoorbell();
     const uint16_t before = std::exchange(notified_, avail_index_);
     if (features_ & kFeatureEventIdx) {
       const uint16_t event = Shared(AvailEventAddress()).load(std::memory_order_seq_cst);
@@ -167,6 +118,11 @@ class VirtqueueDriver {
 
   // The next used entry, if there is one.
   std::optional<Used> TakeUsed() {
+    if (packed_) {
+      const auto used = packed_->TakeUsed();
+      if (!used) return std::nullopt;
+      return Used{used->first, used->second};
+    }
     if (used_index() == taken_) return std::nullopt;
     const Used used =
         guest_.Load<Used>(config_.device_address + 4 + 8u * (taken_ & (config_.size - 1)));
@@ -179,6 +135,7 @@ class VirtqueueDriver {
 
   // Asks for an interrupt after the next used entry; true: there is one already.
   bool EnableInterrupt() {
+    if (packed_) return packed_->EnableInterrupt();
     if (features_ & kFeatureEventIdx) {
       SetUsedEvent(taken_);
     } else {
@@ -204,7 +161,9 @@ class VirtqueueDriver {
   void SetUsedEvent(uint16_t index) {
     Shared(config_.driver_address + 4 + 2u * config_.size).store(index, std::memory_order_seq_cst);
   }
+  // How many chains came back since the start, modulo 2^16.
   uint16_t used_index() {
+    if (packed_) return packed_->CountUsed();
     return Shared(config_.device_address + 2).load(std::memory_order_seq_cst);
   }
   uint16_t used_flags() { return Shared(config_.device_address).load(std::memory_order_seq_cst); }
@@ -224,6 +183,7 @@ class VirtqueueDriver {
   uint16_t taken_ = 0;
   std::vector<uint16_t> free_;
   std::vector<std::vector<uint16_t>> chains_;  // by head
+  std::optional<PackedDriver> packed_;         // what is above is of no use then
 };
 
 class ChainBuilder {
@@ -257,22 +217,22 @@ class ChainBuilder {
     return *this;
   }
 
-  // Writes descriptors and makes the chain available; returns its head.
+  // Writes descriptors and makes the chain available; returns its head, or its buffer id.
   uint16_t Offer() {
+    if (driver_.is_packed()) {
+      PlaceTable();
+      std::vector<PackedDescriptor> list = Packed(direct_elements_);
+      for (size_t i = 0; i + 1 < list.size(); ++i) list[i].flags |= RingDescriptor::kNext;
+      return driver_.packed().Offer(std::move(list));
+    }
     const uint16_t head = Write();
     driver_.Offer(head);
     return head;
   }
 
-  // Writes descriptors only.
+  // Writes descriptors only; split rings.
   uint16_t Write() {
-    if (indirect_) {
-      Link(indirect_elements_, [](size_t i) { return static_cast<uint16_t>(i); });
-      const auto bytes = static_cast<uint32_t>(indirect_elements_.size() * 16);
-      const uint64_t table = driver_.guest().Allocate(bytes);
-      std::memcpy(driver_.guest().Host(table), indirect_elements_.data(), bytes);
-      direct_elements_.push_back({table, bytes, RingDescriptor::kIndirect, 0});
-    }
+    PlaceTable();
     VMM_CHECK(!direct_elements_.empty());
     std::vector<uint16_t> indices;
     for (size_t i = 0; i < direct_elements_.size(); ++i) {
@@ -293,6 +253,29 @@ class ChainBuilder {
       Raw({address + done, std::min(piece, length - done), flags, 0});
     }
     return *this;
+  }
+
+  // The indirect table, and the descriptor that names it.
+  void PlaceTable() {
+    if (!indirect_) return;
+    const auto bytes = static_cast<uint32_t>(indirect_elements_.size() * 16);
+    const uint64_t table = driver_.guest().Allocate(bytes);
+    if (driver_.is_packed()) {
+      const std::vector<PackedDescriptor> entries = Packed(indirect_elements_);
+      std::memcpy(driver_.guest().Host(table), entries.data(), bytes);
+    } else {
+      Link(indirect_elements_, [](size_t i) { return static_cast<uint16_t>(i); });
+      std::memcpy(driver_.guest().Host(table), indirect_elements_.data(), bytes);
+    }
+    direct_elements_.push_back({table, bytes, RingDescriptor::kIndirect, 0});
+  }
+
+  static std::vector<PackedDescriptor> Packed(const std::vector<RingDescriptor>& elements) {
+    std::vector<PackedDescriptor> list;
+    for (const RingDescriptor& element : elements) {
+      list.push_back({element.address, element.length, 0xbeef, element.flags});
+    }
+    return list;
   }
 
   // The last one keeps an invalid `next`, as Linux leaves it: it means nothing there.
