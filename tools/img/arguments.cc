@@ -74,6 +74,12 @@ Result<Call> ParseArguments(std::span<const Command* const> commands,
     if (options_end || !IsOption(text)) {
       if (call.command != nullptr) {
         call.arguments.words_.emplace_back(text);
+      } else if (text == "help") {
+        call.help = true;
+        if (i + 1 < arguments.size()) {
+          TRY(call.command, FindCommand(commands, arguments[i + 1]));
+        }
+        return call;
       } else {
         TRY(call.command, FindCommand(commands, text));
       }
@@ -85,7 +91,12 @@ Result<Call> ParseArguments(std::span<const Command* const> commands,
     }
     const GivenOption given = SplitOption(text);
     if (given.name == "help" || given.name == "h") {
+      constexpr std::string_view kForms[] = {"man", "bash"};
       call.help = true;
+      call.help_form = given.value.value_or("");
+      if (given.value && std::ranges::count(kForms, *given.value) == 0) {
+        return Fail("--help has no form '{}'{}", *given.value, SuggestionFor(*given.value, kForms));
+      }
       return call;
     }
     if (given.name == "version") {
@@ -98,7 +109,7 @@ Result<Call> ParseArguments(std::span<const Command* const> commands,
     }
     TRY(const OptionSpec* option, FindOption(*call.command, given.name));
     std::string value;
-    if (option->takes_value) {
+    if (!option->value.empty()) {
       if (!given.value && i + 1 == arguments.size()) {
         return Fail("{}: option '{}' needs a value", call.command->name, given.name);
       }

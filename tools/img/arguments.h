@@ -40,20 +40,23 @@ class Arguments {
   std::vector<std::string> words_;
 };
 
+// An option, parsed and documented by the same table.
 struct OptionSpec {
   std::string_view name;
-  char letter = 0;  // a short name for it
-  bool takes_value = false;
+  char letter = 0;              // a short name for it
+  std::string_view value = {};  // what its value is called, or a|b|c; empty: it takes none
+  std::string_view summary = {};
 };
 
 // One of the tool's commands. All of it is constant.
 struct Command {
   std::string_view name;
   std::string_view summary;  // for the list of commands
-  std::string_view help;     // the whole text of `COMMAND --help`
+  std::string_view details;  // paragraphs, lines of at most 100 columns
   std::span<const std::string_view> words;
   size_t needed_words = 0;
-  std::span<const OptionSpec> options;
+  std::span<const OptionSpec> options = {};
+  bool makes_zones = false;  // it takes the keys of geometry_options.h
   // Returns the exit status; an error is printed and gives 1.
   Result<int> (*run)(const Arguments& arguments) = nullptr;
 };
@@ -62,6 +65,7 @@ struct Command {
 struct Call {
   const Command* command = nullptr;  // null: --help or --version without a command
   bool help = false;
+  std::string_view help_form = {};  // "man" or "bash"; empty: for the screen
   bool version = false;
   Arguments arguments;
 };

@@ -74,7 +74,7 @@ Result<int> Resize(const Arguments& arguments) {
   return 0;
 }
 
-constexpr std::string_view kSetZoneWords[] = {"FILE", "ZONE", "STATE"};
+constexpr std::string_view kSetZoneWords[] = {"FILE", "ZONE", "read-only|offline|online"};
 constexpr std::string_view kResizeWords[] = {"FILE", "SIZE"};
 
 }  // namespace
@@ -82,29 +82,25 @@ constexpr std::string_view kResizeWords[] = {"FILE", "SIZE"};
 constexpr Command kSetZoneCommand{
     .name = "set-zone",
     .summary = "make zones read-only, offline, or online again",
-    .help =
-        "usage: minivmm-img set-zone FILE ZONE|FIRST-LAST read-only|offline|online\n"
-        "\n"
-        "Gives zones the condition of a drive's worn or dead parts. online takes that back:\n"
-        "data and condition of before are there again. Zones are counted from 0.\n",
+    .details =
+        "Gives zones the condition of a drive's worn or dead parts. online takes that back: data "
+        "and\n"
+        "condition of before are there again. ZONE is a number, counted from 0, or a range such as "
+        "4-7.\n",
     .words = kSetZoneWords,
     .needed_words = 3,
-    .options = {},
     .run = SetZone,
 };
 
 constexpr Command kResizeCommand{
     .name = "resize",
     .summary = "make a disk larger",
-    .help =
-        "usage: minivmm-img resize FILE SIZE\n"
-        "\n"
-        "Adds empty sequential zones up to a disk of SIZE bytes. Possible as long as the zone\n"
-        "table does not outgrow its place in FILE; convert has no such limit. A disk never\n"
-        "shrinks.\n",
+    .details =
+        "Adds empty sequential zones up to a disk of SIZE bytes. Possible as long as the zone "
+        "table does\n"
+        "not outgrow its place in FILE; convert has no such limit. A disk never shrinks.\n",
     .words = kResizeWords,
     .needed_words = 2,
-    .options = {},
     .run = Resize,
 };
 

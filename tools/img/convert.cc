@@ -140,8 +140,13 @@ Result<int> Convert(const Arguments& arguments) {
 
 constexpr std::string_view kWords[] = {"SOURCE", "TARGET"};
 constexpr OptionSpec kOptions[] = {
-    {"format", 'f', true}, {"output-format", 'O', true},      {"options", 'o', true},
-    {"preset", 0, true},   {"allow-any-zone-size", 0, false}, {"force", 0, false},
+    {"format", 'f', "zoned|raw|host_device", "what SOURCE is (found out)"},
+    {"output-format", 'O', "zoned|raw|host_device",
+     "what TARGET becomes (raw for a zoned source, zoned for others)"},
+    kGeometryListOption,
+    kPresetOption,
+    kAnyZoneSizeOption,
+    {"force", 0, "", "overwrite a file that is there; reset zones of a device"},
 };
 
 }  // namespace
@@ -149,21 +154,18 @@ constexpr OptionSpec kOptions[] = {
 constexpr Command kConvertCommand{
     .name = "convert",
     .summary = "copy between images, zoned devices and ordinary disks",
-    .help =
-        "usage: minivmm-img convert [-f FORMAT] [-O FORMAT] [-o LIST] [--preset NAME] SOURCE "
-        "TARGET\n"
+    .details =
+        "Copies a disk into a new one: zoned is an image, raw an ordinary file.\n"
         "\n"
-        "Copies a disk into a new one. FORMAT is zoned (an image), raw (an ordinary file) or\n"
-        "host_device; -f is found out, -O is raw for a zoned source and zoned for others.\n"
-        "A zoned source keeps its geometry and write pointers. An ordinary one is written from\n"
-        "the start of each zone on; -o and --preset say what zones. An ordinary target has the\n"
-        "data of each zone at the same offset. A zoned device as target must have the zones of\n"
-        "the source.\n"
-        "\n" MINIVMM_IMG_GEOMETRY_HELP
-        "  --force              overwrite a file that is there; reset zones of a device\n",
+        "A zoned source keeps its geometry and write pointers. An ordinary one is written from the "
+        "start\n"
+        "of each zone on; -o and --preset say what zones. An ordinary target has the data of each "
+        "zone at\n"
+        "the same offset. A zoned device as target must have the zones of the source.\n",
     .words = kWords,
     .needed_words = 2,
     .options = kOptions,
+    .makes_zones = true,
     .run = Convert,
 };
 

@@ -32,9 +32,11 @@ Result<int> Create(const Arguments& arguments) {
 
 constexpr std::string_view kWords[] = {"FILE", "SIZE"};
 constexpr OptionSpec kOptions[] = {
-    {"format", 'f', true}, {"options", 'o', true},
-    {"preset", 0, true},   {"allow-any-zone-size", 0, false},
-    {"force", 0, false},
+    {"format", 'f', "zoned", "the format of the image: there is one"},
+    kGeometryListOption,
+    kPresetOption,
+    kAnyZoneSizeOption,
+    {"force", 0, "", "overwrite a file that is there"},
 };
 
 }  // namespace
@@ -42,15 +44,14 @@ constexpr OptionSpec kOptions[] = {
 constexpr Command kCreateCommand{
     .name = "create",
     .summary = "make a zoned disk in a file",
-    .help =
-        "usage: minivmm-img create [-f zoned] [-o LIST] [--preset NAME] FILE [SIZE]\n"
-        "\n"
-        "Makes a zoned disk of SIZE bytes (k, M, G, T: powers of 1024) in the file FILE. It\n"
-        "takes space only for what is written to it.\n"
-        "\n" MINIVMM_IMG_GEOMETRY_HELP "  --force              overwrite a file that is there\n",
+    .details =
+        "Makes a zoned disk of SIZE bytes (k, M, G, T: powers of 1024) in the file FILE. It takes "
+        "space\n"
+        "only for what is written to it.\n",
     .words = kWords,
     .needed_words = 1,
     .options = kOptions,
+    .makes_zones = true,
     .run = Create,
 };
 

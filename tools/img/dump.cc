@@ -39,21 +39,19 @@ Result<int> Restore(const Arguments& arguments) {
 }
 
 constexpr std::string_view kWords[] = {"FILE", "PREFIX"};
-constexpr OptionSpec kOptions[] = {{"force", 0, false}};
+constexpr OptionSpec kOptions[] = {{"force", 0, "", "overwrite files that are there"}};
 
 }  // namespace
 
 constexpr Command kDumpCommand{
     .name = "dump",
     .summary = "write zones and data in the format of libzbd's zbd(8)",
-    .help =
-        "usage: minivmm-img dump [--force] FILE PREFIX\n"
-        "\n"
-        "Writes PREFIX_zone_info.dump and PREFIX_zone_data.dump, which `zbd restore` takes to a\n"
-        "drive of the same geometry. The data file is as long as the disk and takes the space\n"
-        "of the data. What offline zones held is left out.\n"
-        "\n"
-        "  --force              overwrite files that are there\n",
+    .details =
+        "Writes PREFIX_zone_info.dump and PREFIX_zone_data.dump, which `zbd restore` takes to a "
+        "drive of\n"
+        "the same geometry. The data file is as long as the disk and takes the space of the data. "
+        "What\n"
+        "offline zones held is left out.\n",
     .words = kWords,
     .needed_words = 2,
     .options = kOptions,
@@ -63,15 +61,12 @@ constexpr Command kDumpCommand{
 constexpr Command kRestoreCommand{
     .name = "restore",
     .summary = "make a disk of such a dump",
-    .help =
-        "usage: minivmm-img restore [--force] FILE PREFIX\n"
-        "\n"
-        "Makes the image FILE of PREFIX_zone_info.dump and PREFIX_zone_data.dump, which\n"
-        "`minivmm-img dump` or `zbd dump` has written. Zones that were open are closed. The\n"
-        "format does not keep the largest append and the write granularity: they are chosen\n"
-        "anew.\n"
-        "\n"
-        "  --force              overwrite a file that is there\n",
+    .details =
+        "Makes the image FILE of PREFIX_zone_info.dump and PREFIX_zone_data.dump, which "
+        "`minivmm-img dump`\n"
+        "or `zbd dump` has written. Zones that were open are closed. The format does not keep the "
+        "largest\n"
+        "append and the write granularity: they are chosen anew.\n",
     .words = kWords,
     .needed_words = 2,
     .options = kOptions,

@@ -44,6 +44,28 @@ constexpr Preset kPresets[] = {
        {"physical_block_size", "4096"}}}},
 };
 
+constexpr GeometryWord kKeyWords[] = {
+    {"zone.size=SIZE", "bytes of a zone (256M)"},
+    {"zone.mode=host-managed|host-aware", "(host-managed)"},
+    {"zone.capacity=SIZE", "usable bytes of a sequential zone (zone.size)"},
+    {"zone.conventional_zones=N", "the first N are conventional, or a share such as 1% (0)"},
+    {"zone.max_open_zones=N", "0: no limit (0)"},
+    {"zone.max_active_zones=N", "0: no limit (0)"},
+    {"zone.max_append_bytes=SIZE", "the largest zone append; 0: no appends (1M)"},
+    {"zone.write_granularity=512|4096", "(the physical block; with host-aware the logical one)"},
+    {"logical_block_size=512|4096", "(512)"},
+    {"physical_block_size=512|4096", "(logical_block_size)"},
+};
+
+constexpr GeometryWord kPresetWords[] = {
+    {"smr-26t",
+     "host-managed SMR drive of 26 TB: 256 MiB zones, 1% conventional, 128 open, blocks of 512 and "
+     "4096 bytes"},
+    {"zns",
+     "ZNS drive of 1 TB: 904 zones of 2 GiB with 1077 MiB, 14 open and active, blocks of 4096 "
+     "bytes"},
+};
+
 Result<const Preset*> FindPreset(std::string_view name) {
   std::vector<std::string_view> names;
   for (const Preset& preset : kPresets) {
@@ -83,6 +105,10 @@ Result<void> CheckPowerOfTwo(uint64_t zone_size_bytes) {
 }
 
 }  // namespace
+
+std::span<const GeometryWord> GeometryKeys() { return kKeyWords; }
+
+std::span<const GeometryWord> GeometryPresets() { return kPresetWords; }
 
 uint64_t DefaultMaxAppend(uint64_t zone_capacity_bytes, uint32_t write_granularity_bytes) {
   return AlignDown(std::min<uint64_t>(1_MiB, zone_capacity_bytes), write_granularity_bytes);

@@ -4,10 +4,13 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "blockcore/base/result.h"
 #include "blockcore/zoned/zoned_format.h"
+#include "tools/img/arguments.h"
 
 namespace minivmm {
 
@@ -29,26 +32,23 @@ std::string DescribeGeometry(const ZonedGeometry& geometry);
 // The largest append of a disk for which nobody chose one.
 uint64_t DefaultMaxAppend(uint64_t zone_capacity_bytes, uint32_t write_granularity_bytes);
 
-// The lines of the commands' help that list options and presets.
-#define MINIVMM_IMG_GEOMETRY_HELP                                                            \
-  "  -o LIST              key=value,... with these keys; sizes take k, M, G or T\n"          \
-  "                         zone.size=SIZE                (256M)\n"                          \
-  "                         zone.mode=host-managed|host-aware\n"                             \
-  "                         zone.capacity=SIZE            of sequential zones (zone.size)\n" \
-  "                         zone.conventional_zones=N     the first N, or a share: 1% (0)\n" \
-  "                         zone.max_open_zones=N         0: no limit (0)\n"                 \
-  "                         zone.max_active_zones=N       0: no limit (0)\n"                 \
-  "                         zone.max_append_bytes=SIZE    0: no appends (1M)\n"              \
-  "                         zone.write_granularity=512|4096  (the physical block; with\n"    \
-  "                                                       host-aware the logical one)\n"     \
-  "                         logical_block_size=512|4096   (512)\n"                           \
-  "                         physical_block_size=512|4096  (logical_block_size)\n"            \
-  "  --preset NAME        smr-26t  host-managed SMR drive of 26 TB: 256 MiB zones, 1%\n"     \
-  "                                conventional, 128 open, blocks of 512 and 4096 bytes\n"   \
-  "                       zns      ZNS drive of 1 TB: 904 zones of 2 GiB with 1077 MiB,\n"   \
-  "                                14 open and active, blocks of 4096 bytes\n"               \
-  "                       SIZE and -o change what a preset says\n"                           \
-  "  --allow-any-zone-size  zone sizes that are no power of two: Linux guests refuse them\n"
+// A key of -o or a name for --preset, with what the manual says of it.
+struct GeometryWord {
+  std::string_view term;
+  std::string_view summary;
+};
+
+std::span<const GeometryWord> GeometryKeys();
+std::span<const GeometryWord> GeometryPresets();
+
+// The options of the commands that take a geometry.
+constexpr OptionSpec kGeometryListOption{
+    "options", 'o', "LIST", "key=value,… with the keys below; sizes take k, M, G or T"};
+constexpr OptionSpec kPresetOption{
+    "preset", 0, "smr-26t|zns",
+    "the zones of a known kind of drive; SIZE and -o change what it says"};
+constexpr OptionSpec kAnyZoneSizeOption{
+    "allow-any-zone-size", 0, "", "zone sizes that are no power of two, which Linux guests refuse"};
 
 }  // namespace minivmm
 

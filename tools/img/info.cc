@@ -151,19 +151,18 @@ Result<int> Check(const Arguments& arguments) {
 }
 
 constexpr std::string_view kWords[] = {"FILE"};
-constexpr OptionSpec kInfoOptions[] = {{"output", 0, true}};
-constexpr OptionSpec kCheckOptions[] = {{"repair", 'r', false}};
+constexpr OptionSpec kInfoOptions[] = {{"output", 0, "text|json", "the form of the output (text)"}};
+constexpr OptionSpec kCheckOptions[] = {{"repair", 'r', "", "repair, if nothing is lost by it"}};
 
 }  // namespace
 
 constexpr Command kInfoCommand{
     .name = "info",
     .summary = "show what a disk is and how much of it is used",
-    .help =
-        "usage: minivmm-img info [--output text|json] FILE\n"
-        "\n"
-        "Shows the geometry of the zoned disk in FILE, its zones by condition, and the space\n"
-        "that it takes. In JSON, sizes are bytes.\n",
+    .details =
+        "Shows the geometry of the zoned disk in FILE, its zones by condition, and the space that "
+        "it\n"
+        "takes. In JSON, sizes are bytes.\n",
     .words = kWords,
     .needed_words = 1,
     .options = kInfoOptions,
@@ -173,13 +172,10 @@ constexpr Command kInfoCommand{
 constexpr Command kCheckCommand{
     .name = "check",
     .summary = "look for damage, and repair what a crash left",
-    .help =
-        "usage: minivmm-img check [-r] FILE\n"
-        "\n"
-        "Reads header and zone table, both copies of each, and lists what is wrong.\n"
-        "\n"
-        "  -r, --repair         repair, if nothing is lost by it: damaged copies are written\n"
-        "                       anew from good ones, space that no zone owns is given back\n"
+    .details =
+        "Reads header and zone table, both copies of each, and lists what is wrong. A repair "
+        "writes\n"
+        "damaged copies anew from good ones, and gives back the space that no zone owns.\n"
         "\n"
         "Exit status: 0 no errors (left), 1 the check could not be made, 2 errors found.\n",
     .words = kWords,

@@ -2,7 +2,9 @@
 #include <cstdio>
 #include <exception>
 
+#include "blockcore/base/manual.h"
 #include "tools/img/commands.h"
+#include "tools/img/manuals.h"
 
 namespace minivmm {
 namespace {
@@ -12,30 +14,18 @@ constexpr const Command* kCommands[] = {
     &kSetZoneCommand, &kResizeCommand, &kConvertCommand, &kDumpCommand, &kRestoreCommand,
 };
 
-void PrintHelp() {
-  fmt::print(
-      "minivmm-img makes, shows and changes zoned disks in files, for minivmm's driver 'zoned'.\n"
-      "\n"
-      "usage: minivmm-img COMMAND [option ...] FILE ...\n"
-      "\n");
-  for (const Command* command : kCommands) {
-    fmt::print("  {:<10}{}\n", command->name, command->summary);
-  }
-  fmt::print(
-      "\n"
-      "minivmm-img COMMAND --help says more; --version names the version. Options take one or\n"
-      "two dashes, and their value behind a space or a '='. An image that a guest uses cannot be\n"
-      "opened. Exit status: 0, or 1 after an error; `check` has its own.\n");
+std::string Help(const Call& call) {
+  if (call.help_form == "man") return RenderManPage(ManualOf(kCommands));
+  if (call.help_form == "bash") return RenderBashCompletion(ManualOf(kCommands));
+  return RenderHelp(call.command == nullptr ? ManualOf(kCommands) : ManualOf(*call.command));
 }
 
 Result<int> Run(std::span<const char* const> arguments) {
   TRY(Call call, ParseArguments(kCommands, arguments));
   if (call.version) {
-    fmt::print("minivmm-img 0.1\n");
-  } else if (call.help && call.command != nullptr) {
-    fmt::print("{}", call.command->help);
+    fmt::print("minivmm-img {}\n", kToolVersion);
   } else if (call.help) {
-    PrintHelp();
+    fmt::print("{}", Help(call));
   } else {
     return call.command->run(call.arguments);
   }

@@ -107,36 +107,37 @@ Result<int> Map(const Arguments& arguments) {
 }
 
 constexpr std::string_view kWords[] = {"FILE"};
-constexpr OptionSpec kOptions[] = {{"output", 0, true}};
+constexpr OptionSpec kReportOptions[] = {
+    {"output", 0, "text|json|csv", "the form of the output (text)"}};
+constexpr OptionSpec kMapOptions[] = {{"output", 0, "text|json", "the form of the output (text)"}};
 
 }  // namespace
 
 constexpr Command kReportCommand{
     .name = "report",
     .summary = "list all zones",
-    .help =
-        "usage: minivmm-img report [--output text|json|csv] FILE\n"
-        "\n"
-        "Lists the zones of the disk in FILE. The text has the form of util-linux's\n"
-        "`blkzone report`, in sectors of 512 bytes, so that the two can be compared; JSON and\n"
-        "CSV count bytes. Open zones of a disk that no guest uses are closed.\n",
+    .details =
+        "Lists the zones of the disk in FILE. The text has the form of `blkzone report` of "
+        "util-linux, in\n"
+        "sectors of 512 bytes, so that the two can be compared; JSON and CSV count bytes. Open "
+        "zones of a\n"
+        "disk that no guest uses are closed.\n",
     .words = kWords,
     .needed_words = 1,
-    .options = kOptions,
+    .options = kReportOptions,
     .run = Report,
 };
 
 constexpr Command kMapCommand{
     .name = "map",
     .summary = "show where in the file the zones with data lie",
-    .help =
-        "usage: minivmm-img map [--output text|json] FILE\n"
-        "\n"
-        "For each zone that has a place in FILE: its start on the disk, the bytes of data, the\n"
-        "slot, and the slot's offset in FILE.\n",
+    .details =
+        "For each zone that has a place in FILE: its start on the disk, the bytes of data, the "
+        "slot, and\n"
+        "the slot's offset in FILE.\n",
     .words = kWords,
     .needed_words = 1,
-    .options = kOptions,
+    .options = kMapOptions,
     .run = Map,
 };
 
