@@ -57,7 +57,7 @@ Bytes Table(std::string_view signature, uint8_t revision, const Bytes& body) {
   return table;
 }
 
-Bytes Dsdt() {
+Bytes Dsdt(bool pvpanic) {
   using namespace aml;
   const auto low32 = [](uint64_t address) { return static_cast<uint32_t>(address); };
   const Bytes sleep_states =
@@ -92,8 +92,30 @@ Bytes Dsdt() {
                                                             })),
                                            });
 
+  // 5.6.9: the interrupt, of which there is but one, means that the button was pressed.
+  constexpr uint8_t kButtonPressed = 0x80;
+  const Bytes power_button =
+      Device("PWRB", {Name("_HID", EisaId("PNP0C0C")), Name("_UID", Integer(0))});
+  const Bytes event_device =
+      Device("GED", {
+                        Name("_HID", String("ACPI0013")),
+                        Name("_UID", Integer(0)),
+                        Name("_CRS", ResourceTemplate({EdgeInterrupt(kPowerButtonIrq)})),
+                        Method("_EVT", 1, {Notify("PWRB", kButtonPressed)}),
+                    });
+
+  std::vector<Bytes> on_system_bus = {host_bridge, motherboard, serial_port, power_button,
+                                      event_device};
+  if (pvpanic) {
+    on_system_bus.push_back(
+        Device("PANC", {
+                           Name("_HID", String("QEMU0001")),
+                           Name("_CRS", ResourceTemplate({IoPorts(kPvpanicPort, 1)})),
+                       }));
+  }
+
   Bytes body = sleep_states;
-  const Bytes devices = Scope("\\_SB", {host_bridge, motherboard, serial_port});
+  const Bytes devices = Scope("\\_SB", on_system_bus);
   body.insert(body.end(), devices.begin(), devices.end());
   return Table("DSDT", 2, body);
 }
@@ -231,7 +253,7 @@ AcpiTables BuildAcpiTables(const AcpiConfig& config) {
     image.insert(image.end(), table.begin(), table.end());
     return kAcpiAddress + offset;
   };
-  const uint64_t dsdt = place(Dsdt());
+  const uint64_t dsdt = place(Dsdt(config.pvpanic));
   const uint64_t fadt = place(Fadt(dsdt));
   const uint64_t madt = place(Madt(config.cpu_count));
   const uint64_t mcfg = place(Mcfg());

@@ -1,5 +1,5 @@
-// acpi_dump DIRECTORY CPUS: writes each ACPI table of a machine with CPUS processors to
-// DIRECTORY/<signature>.dat, for a disassembler; all but the RSDP, which is none. A tool of
+// acpi_dump DIRECTORY CPUS: writes each ACPI table of a machine with CPUS processors and all devices
+// to DIRECTORY/<signature>.dat, for a disassembler; all but the RSDP, which is none. A tool of
 // acpi_iasl_test.
 #include <fmt/format.h>
 
@@ -32,8 +32,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   const std::string directory = argv[1];
-  const minivmm::AcpiTables tables =
-      minivmm::BuildAcpiTables({.cpu_count = static_cast<uint32_t>(std::atoi(argv[2]))});
+  const minivmm::AcpiTables tables = minivmm::BuildAcpiTables(
+      {.cpu_count = static_cast<uint32_t>(std::atoi(argv[2])), .pvpanic = true});
   const auto from = [&tables](uint64_t address) {
     return tables.segment.bytes.subspan(address - tables.segment.guest_address);
   };

@@ -111,6 +111,23 @@ TEST_CASE("the FADT says hardware-reduced and names the sleep and reset ports") 
   check_register(256, kAcpiSleepStatusPort);
 }
 
+TEST_CASE("the DSDT has a power button and the event device that notifies it") {
+  const AcpiTables tables = BuildAcpiTables({.cpu_count = 1});
+  const std::string dsdt = Text(FindTables(tables).at("DSDT"));
+  CHECK(dsdt.find("PWRB") != std::string::npos);
+  CHECK(dsdt.find("ACPI0013") != std::string::npos);
+  CHECK(dsdt.find(std::string("_EVT\x09\x86PWRB\x0a\x80", 12)) != std::string::npos);
+}
+
+TEST_CASE("the DSDT names the pvpanic port only if the machine has it") {
+  for (bool pvpanic : {false, true}) {
+    const AcpiTables tables = BuildAcpiTables({.cpu_count = 1, .pvpanic = pvpanic});
+    const View dsdt = FindTables(tables).at("DSDT");
+    CHECK(Sum(dsdt) == 0);
+    CHECK((Text(dsdt).find("QEMU0001") != std::string::npos) == pvpanic);
+  }
+}
+
 TEST_CASE("the MADT lists each CPU once and one I/O APIC") {
   for (uint32_t cpus : {1u, 16u}) {
     const AcpiTables tables = BuildAcpiTables({.cpu_count = cpus});

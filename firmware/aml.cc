@@ -13,11 +13,14 @@ enum Opcode : uint8_t {
   kBytePrefix = 0x0a,
   kWordPrefix = 0x0b,
   kDwordPrefix = 0x0c,
+  kStringPrefix = 0x0d,
   kQwordPrefix = 0x0e,
   kScopeOp = 0x10,
   kBufferOp = 0x11,
   kPackageOp = 0x12,
+  kMethodOp = 0x14,
   kExtendedPrefix = 0x5b,
+  kNotifyOp = 0x86,
   kDeviceOp = 0x82,  // after kExtendedPrefix
 };
 
@@ -121,6 +124,14 @@ Bytes EisaId(std::string_view id) {
   return bytes;
 }
 
+Bytes String(std::string_view text) {
+  Bytes bytes;
+  AppendLe<uint8_t>(bytes, kStringPrefix);
+  for (char character : text) AppendLe<uint8_t>(bytes, static_cast<uint8_t>(character));
+  AppendLe<uint8_t>(bytes, 0);
+  return bytes;
+}
+
 Bytes Package(const std::vector<Bytes>& elements) {
   VMM_CHECK(elements.size() <= UINT8_MAX);
   Bytes content;
@@ -166,6 +177,28 @@ Bytes Device(std::string_view name, const std::vector<Bytes>& terms) {
   AppendLe<uint8_t>(bytes, kExtendedPrefix);
   AppendLe<uint8_t>(bytes, kDeviceOp);
   AppendWithPackageLength(bytes, NamedContent(name, terms));
+  return bytes;
+}
+
+Bytes Method(std::string_view name, uint8_t argument_count, const std::vector<Bytes>& statements) {
+  constexpr uint8_t kMaxArguments = 7;
+  constexpr uint8_t kSerialized = 1 << 3;
+  VMM_CHECK(argument_count <= kMaxArguments);
+  Bytes content;
+  AppendName(content, name);
+  AppendLe<uint8_t>(content, static_cast<uint8_t>(argument_count | kSerialized));
+  for (const Bytes& statement : statements) Append(content, statement);
+  Bytes bytes;
+  AppendLe<uint8_t>(bytes, kMethodOp);
+  AppendWithPackageLength(bytes, content);
+  return bytes;
+}
+
+Bytes Notify(std::string_view device, uint8_t value) {
+  Bytes bytes;
+  AppendLe<uint8_t>(bytes, kNotifyOp);
+  AppendName(bytes, device);
+  Append(bytes, Integer(value));
   return bytes;
 }
 

@@ -58,5 +58,12 @@ TEST_CASE("a resource template is a buffer that ends with the end tag") {
         Raw({0x11, 0x0d, 0x0a, 0x0a, 0x47, 1, 0xf8, 0x03, 0xf8, 0x03, 1, 8, 0x79, 0}));
 }
 
+TEST_CASE("a method takes its arguments' number and serialization from one byte") {
+  CHECK(Method("_EVT", 1, {Notify("PWRB", 0x80)}) ==
+        Raw({0x14, 0x0d, '_', 'E', 'V', 'T', 0x09, 0x86, 'P', 'W', 'R', 'B', 0x0a, 0x80}));
+}
+
+TEST_CASE("a string ends with a zero byte") { CHECK(String("AB") == Raw({0x0d, 'A', 'B', 0})); }
+
 }  // namespace
 }  // namespace minivmm::aml

@@ -41,11 +41,13 @@ constexpr uint64_t kCommandLineAreaBytes = 0x1'0000;  // with the final NUL
 // I/O ports of the machine's own devices.
 constexpr uint16_t kSerialPort = 0x3f8;  // 8 ports, IRQ 4
 constexpr uint32_t kSerialIrq = 4;
+constexpr uint32_t kPowerButtonIrq = 9;
 constexpr uint16_t kPciConfigPort = 0xcf8;  // 0xcf8 address, 0xcfc data
 constexpr uint16_t kAcpiSleepControlPort = 0x600;
 constexpr uint16_t kAcpiSleepStatusPort = 0x601;
 constexpr uint16_t kAcpiResetPort = 0x602;
 constexpr uint8_t kAcpiResetValue = 0x01;
+constexpr uint16_t kPvpanicPort = 0x505;
 constexpr uint8_t kAcpiSleepTypeS5 = 5;  // SLP_TYP value of the \_S5 object
 
 struct MemoryRange {

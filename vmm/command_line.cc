@@ -1,368 +1,229 @@
 #include "vmm/command_line.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
+#include <utility>
 
-#include "blockcore/options.h"
-#include "firmware/acpi.h"
+#include "vmm/config_file.h"
+#include "vmm/foreign_options.h"
+#include "vmm/option_table.h"
 
 namespace minivmm {
 namespace {
 
-constexpr std::string_view kHelp =
-    R"(minivmm boots a Linux guest on KVM, with zoned (and other) disks as virtio-blk-pci.
+// What the user gave may have control characters, and be long.
+std::string OneLine(std::string message) {
+  constexpr size_t kMaxBytes = 1000;
+  if (message.size() > kMaxBytes) {
+    message.resize(kMaxBytes);
+    message += "...";
+  }
+  for (char& c : message) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return message;
+}
 
-usage: minivmm --kernel FILE [option ...]
+// Reads options one after the other, wherever they come from.
+class CommandLineReader {
+ public:
+  explicit CommandLineReader(const FileReader& read) : read_(read) {}
 
-  --kernel FILE        vmlinux (ELF with a PVH note) or bzImage
-  --initrd FILE        initial RAM disk
-  --append TEXT        kernel command line, e.g. "console=ttyS0 root=/dev/vda"
-  -m, --memory SIZE    memory: MiB, or with suffix M or G (default 512)
-  --smp N              virtual CPUs, 1 to 16 (default 1)
-  --blockdev LIST      a disk of the host: node-name=NAME,driver=DRIVER,...  or the same as JSON
-                         driver  host_device, file, raw or null-co
-                         e.g. node-name=drive0,driver=host_device,filename=/dev/nullb0
-  --device LIST        a device of the guest: virtio-blk-pci,drive=NAME,... or
-                         isa-debug-exit,iobase=0xf4,iosize=4
-                         `--device help` lists the devices, `--device DEVICE,help` its properties
-  --serial WHERE       the guest's console: stdio (default), file:PATH, null or none
-  --no-reboot          end, with exit status 0, when the guest reboots
-  --dry-run            check everything, print the machine, start nothing
-  --version, --help
+  Result<void> ReadArguments(std::span<const std::string> arguments) {
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      const std::string& argument = arguments[i];
+      std::string_view name = argument;
+      if (!name.starts_with('-') || name == "-" || name == "--") {
+        return Fail("'{}' is not an option: options begin with a dash (--help shows all)",
+                    argument);
+      }
+      name.remove_prefix(name.starts_with("--") ? 2 : 1);
+      std::optional<std::string> value;
+      if (size_t equals = name.find('='); equals != std::string_view::npos) {
+        value = name.substr(equals + 1);
+        name = name.substr(0, equals);
+      }
+      if (!value && NeedsValue(name)) {
+        if (++i == arguments.size()) return Fail("option {} needs a value", argument);
+        value = arguments[i];
+      }
+      TRY_VOID(ReadOption(name, argument, value));
+      if (!request_.config_path.empty()) {
+        TRY_VOID(ReadConfig(std::exchange(request_.config_path, {})));
+      }
+      if (printing()) return {};
+    }
+    return {};
+  }
 
-Options take one dash or two, and their value behind a space or a `=`.
-With --serial stdio, Ctrl-a x quits and Ctrl-a h helps.
-Exit status: 0 after power-off or quitting, 1 after an error or when the guest died, and
-(value * 2 + 1) when the guest wrote value to isa-debug-exit.
-)";
+  bool printing() const { return request_.line.action == CommandLine::Action::kPrint; }
+  CommandLineRequest& request() { return request_; }
 
-struct Number {
-  uint64_t value;
-  std::string_view suffix;
+ private:
+  static bool NeedsValue(std::string_view name) {
+    if (const KnownOption* option = FindOption(name)) {
+      return option->value == KnownOption::Value::kNeeded;
+    }
+    const ForeignOption* foreign = FindForeignOption(name);
+    // The reason why it is refused is worth more than a complaint about its value.
+    return foreign != nullptr && foreign->has_value && !foreign->accepted.empty();
+  }
+
+  // `as_given`: with its dashes, for messages.
+  Result<void> ReadOption(std::string_view name, std::string_view as_given,
+                          const std::optional<std::string>& value) {
+    const KnownOption* option = FindOption(name);
+    if (option == nullptr) {
+      if (const ForeignOption* foreign = FindForeignOption(name)) {
+        return CheckForeignOption(*foreign, as_given.substr(0, as_given.find('=')), value);
+      }
+      std::vector<std::string_view> names;
+      for (const KnownOption& known : KnownOptions()) {
+        names.push_back(known.name);
+        if (!known.other_name.empty()) names.push_back(known.other_name);
+      }
+      return Fail("unknown option '{}'{} (--help shows all)", as_given, SuggestionFor(name, names));
+    }
+    if (value && option->value == KnownOption::Value::kNone) {
+      return Fail("option {} takes no value", as_given.substr(0, as_given.find('=')));
+    }
+    if (!value && option->value == KnownOption::Value::kNeeded) {
+      return Fail("option {} needs a value", as_given);
+    }
+    return option->set(request_, value.value_or(""));
+  }
+
+  Result<void> ReadConfig(const std::string& path) {
+    Result<std::string> text = read_(path);
+    if (!text) return Fail("--config {}: {}", path, text.error().message);
+    Result<std::vector<ConfiguredOption>> options = ParseConfig(*text);
+    if (!options) return Fail("--config {}: {}", path, options.error().message);
+    std::set<std::string> seen;
+    for (const ConfiguredOption& given : *options) {
+      const KnownOption* option = FindOption(given.name);
+      const bool first = seen.insert(given.name).second;
+      if (option != nullptr && !option->repeatable && !first) {
+        return Fail("--config {}: '{}' can have one value only", path, given.name);
+      }
+      Result<void> read = ReadOption(given.name, given.name, given.value);
+      if (!read) return Fail("--config {}: {}", path, read.error().message);
+      if (!request_.config_path.empty()) {
+        return Fail("--config {}: it cannot name another configuration, '{}'", path,
+                    request_.config_path);
+      }
+    }
+    return {};
+  }
+
+  const FileReader& read_;
+  CommandLineRequest request_;
 };
 
-// Decimal, or hexadecimal with 0x.
-std::optional<Number> ParseNumber(std::string_view text) {
-  int base = 10;
-  std::string_view digits = text;
-  if (digits.starts_with("0x") || digits.starts_with("0X")) {
-    digits.remove_prefix(2);
-    base = 16;
-  }
-  Number number{};
-  auto [end, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), number.value, base);
-  if (error != std::errc()) return std::nullopt;
-  number.suffix = digits.substr(static_cast<size_t>(end - digits.data()));
-  return number;
-}
-
-Result<uint64_t> ParseInRange(std::string_view where, std::string_view text, uint64_t min,
-                              uint64_t max) {
-  std::optional<Number> number = ParseNumber(text);
-  if (!number || !number->suffix.empty() || number->value < min || number->value > max) {
-    return Fail("{}: '{}' is not a number from {} to {}", where, text, min, max);
-  }
-  return number->value;
-}
-
-Result<uint64_t> ParseMemory(std::string_view text) {
-  constexpr uint64_t kMaxMebibytes = uint64_t{1} << 20;  // 1 TiB
-  std::optional<Number> number = ParseNumber(text);
-  uint64_t factor = 1;
-  if (number && (number->suffix == "G" || number->suffix == "g")) {
-    factor = 1024;
-  } else if (!number ||
-             !(number->suffix.empty() || number->suffix == "M" || number->suffix == "m")) {
-    return Fail("-m: '{}' is not a size of memory: say 512, 512M or 2G", text);
-  }
-  if (number->value == 0) return Fail("-m: a guest cannot run with no memory: say 512, 512M or 2G");
-  if (number->value > kMaxMebibytes / factor) {
-    return Fail("-m: '{}' is more than 1 TiB: say 512, 512M or 2G", text);
-  }
-  return number->value * factor * 1_MiB;
-}
-
-Result<SerialOutput> ParseSerial(std::string_view text) {
-  using Kind = SerialOutput::Kind;
-  constexpr std::string_view kFilePrefix = "file:";
-  if (text == "stdio") return SerialOutput{.kind = Kind::kStdio, .text = std::string(text)};
-  if (text == "null") return SerialOutput{.kind = Kind::kNull, .text = std::string(text)};
-  if (text == "none") return SerialOutput{.kind = Kind::kNone, .text = std::string(text)};
-  if (text.starts_with(kFilePrefix) && text.size() > kFilePrefix.size()) {
-    return SerialOutput{.kind = Kind::kFile,
-                        .path = std::string(text.substr(kFilePrefix.size())),
-                        .text = std::string(text)};
-  }
-  return Fail("--serial: '{}' is not known: say stdio, file:PATH, null or none", text);
-}
-
-// ---- --device ----------------------------------------------------------------------------------
-
-// A property of a device: what its help says, and how its value is taken over. `where` names the
-// property in messages.
-template <typename Device>
-struct Property {
-  std::string_view name;
-  std::string_view help;
-  Result<void> (*set)(Device& device, std::string_view where, const std::string& value);
-};
-
-const Property<DiskDevice> kDiskProperties[] = {
-    {"drive", "node-name of the --blockdev to use",
-     [](DiskDevice& disk, std::string_view, const std::string& value) -> Result<void> {
-       disk.drive = value;
-       return {};
-     }},
-    {"id", "name of the device, for messages",
-     [](DiskDevice& disk, std::string_view, const std::string& value) -> Result<void> {
-       disk.id = value;
-       return {};
-     }},
-    {"serial", "serial number that the guest sees, at most 20 bytes",
-     [](DiskDevice& disk, std::string_view where, const std::string& value) -> Result<void> {
-       if (value.size() > 20) {
-         return Fail("{}: '{}' has {} bytes, a serial number at most 20", where, value,
-                     value.size());
-       }
-       disk.serial = value;
-       return {};
-     }},
-    {"num-queues", "number of queues, each with its own thread, 1 to 64 (default: one per vCPU)",
-     [](DiskDevice& disk, std::string_view where, const std::string& value) -> Result<void> {
-       TRY(uint64_t number, ParseInRange(where, value, 1, 64));
-       disk.num_queues = static_cast<uint16_t>(number);
-       return {};
-     }},
-    {"queue-size", "entries of each queue, a power of two, 4 to 1024 (default 256)",
-     [](DiskDevice& disk, std::string_view where, const std::string& value) -> Result<void> {
-       TRY(uint64_t number, ParseInRange(where, value, 4, 1024));
-       if (!IsPowerOfTwo(number)) return Fail("{}: {} is not a power of two", where, number);
-       disk.queue_size = static_cast<uint16_t>(number);
-       return {};
-     }},
-    {"addr", "PCI slot, 1 to 0x1f (default: the first free one)",
-     [](DiskDevice& disk, std::string_view where, const std::string& value) -> Result<void> {
-       TRY(uint64_t number, ParseInRange(where, value, 1, 31));
-       disk.slot = static_cast<int>(number);
-       return {};
-     }},
-};
-
-const Property<DebugExitPorts> kDebugExitProperties[] = {
-    {"iobase", "first I/O port (default 0x501)",
-     [](DebugExitPorts& device, std::string_view where, const std::string& value) -> Result<void> {
-       TRY(uint64_t number, ParseInRange(where, value, 0, 0xffff));
-       device.iobase = static_cast<uint16_t>(number);
-       return {};
-     }},
-    {"iosize", "number of I/O ports, 1 to 8 (default 2)",
-     [](DebugExitPorts& device, std::string_view where, const std::string& value) -> Result<void> {
-       TRY(uint64_t number, ParseInRange(where, value, 1, 8));
-       device.iosize = static_cast<uint16_t>(number);
-       return {};
-     }},
-};
-
-constexpr std::string_view kDisk = "virtio-blk-pci";
-constexpr std::string_view kDebugExit = "isa-debug-exit";
-constexpr std::string_view kDevices[] = {kDisk, kDebugExit};
-
-constexpr std::string_view kDevicesHelp =
-    "virtio-blk-pci   a disk on PCI, zoned if its drive is\n"
-    "isa-debug-exit   I/O ports through which the guest ends minivmm with an exit status\n"
-    "--device DEVICE,help lists the properties of a device\n";
-
-template <typename Device>
-std::string PropertiesHelp(std::string_view name, std::span<const Property<Device>> properties) {
-  std::string text = fmt::format("{} properties:\n", name);
-  for (const auto& property : properties) {
-    text += fmt::format("  {:<12} {}\n", fmt::format("{}=", property.name), property.help);
-  }
-  return text;
-}
-
-template <typename Device>
-Result<void> TakeProperties(Options& given, std::string_view name,
-                            std::span<const Property<Device>> properties, Device& device) {
-  for (const auto& property : properties) {
-    if (std::optional<std::string> value = given.TakeString(property.name)) {
-      TRY_VOID(property.set(device, fmt::format("--device {}: {}", name, property.name), *value));
+// QEMU's names for those that have none, and the devices of if=virtio.
+Result<void> CompleteDrives(CommandLineRequest& request) {
+  std::set<std::string> ids;
+  std::set<uint64_t> indexes;
+  uint64_t next_nameless = 0;
+  for (DriveOption& drive : request.line.drives) {
+    if (drive.makes_device) {
+      uint64_t index = drive.index.value_or(0);
+      while (!drive.index && indexes.contains(index)) ++index;
+      if (!indexes.insert(index).second) {
+        return Fail("--drive {}: index={} is in use by another drive", drive.text, index);
+      }
+      if (drive.id.empty()) drive.id = fmt::format("virtio{}", index);
+    } else if (drive.id.empty()) {
+      drive.id = fmt::format("none{}", next_nameless++);
+    }
+    if (drive.node_name.empty()) drive.node_name = drive.id;
+    if (!ids.insert(drive.id).second) {
+      return Fail("--drive {}: id '{}' is in use by another drive: choose another", drive.text,
+                  drive.id);
+    }
+    if (drive.makes_device) {
+      TRY(DiskRequest disk, ReadDiskProperties({{"drive", drive.id}}));
+      request.disks.push_back(std::move(disk));
     }
   }
-  return given.CheckAllTaken(fmt::format("--device {}", name));
-}
-
-Result<void> AddDisk(Options& given, CommandLine& line) {
-  DiskDevice disk;
-  TRY_VOID(TakeProperties<DiskDevice>(given, kDisk, kDiskProperties, disk));
-  if (disk.drive.empty()) {
-    return Fail("--device {}: no drive: add drive=NAME with the node-name of a --blockdev", kDisk);
-  }
-  if (disk.id.empty()) disk.id = disk.drive;
-  line.disks.push_back(std::move(disk));
   return {};
 }
 
-Result<void> AddDebugExit(Options& given, CommandLine& line) {
-  if (line.debug_exit) return Fail("--device {}: there can be only one", kDebugExit);
-  DebugExitPorts ports;
-  TRY_VOID(TakeProperties<DebugExitPorts>(given, kDebugExit, kDebugExitProperties, ports));
-  constexpr uint32_t kPorts = 0x1'0000;
-  if (uint32_t{ports.iobase} + ports.iosize > kPorts) {
-    return Fail("--device {}: iosize={} runs over the last port, {:#x}", kDebugExit, ports.iosize,
-                kPorts - 1);
-  }
-  line.debug_exit = ports;
-  return {};
-}
-
-void Print(CommandLine& line, std::string text) {
-  line.action = CommandLine::Action::kPrint;
-  line.text = std::move(text);
-}
-
-Result<void> AddDevice(std::string_view text, CommandLine& line) {
-  constexpr std::string_view kHelpSuffix = ",help";
-  bool wants_help = text.ends_with(kHelpSuffix);
-  if (wants_help) text.remove_suffix(kHelpSuffix.size());
-  Result<Options> given = Options::Parse(text);
-  if (!given) return Fail("--device '{}': {}", text, given.error().message);
-  std::string name = given->TakeString("driver").value_or("");
-  if (name == "help") {
-    Print(line, std::string(kDevicesHelp));
-  } else if (name == kDisk && wants_help) {
-    Print(line, PropertiesHelp<DiskDevice>(kDisk, kDiskProperties));
-  } else if (name == kDebugExit && wants_help) {
-    Print(line, PropertiesHelp<DebugExitPorts>(kDebugExit, kDebugExitProperties));
-  } else if (name == kDisk) {
-    return AddDisk(*given, line);
-  } else if (name == kDebugExit) {
-    return AddDebugExit(*given, line);
-  } else {
-    return Fail("--device: unknown device '{}'{}", name, SuggestionFor(name, kDevices));
-  }
-  return {};
-}
-
-// ---- the command line --------------------------------------------------------------------------
-
-// An option of the command line, without its dashes. Those without a value have `flag`.
-struct KnownOption {
-  std::string_view name;
-  void (*flag)(CommandLine& line);
-  Result<void> (*value)(CommandLine& line, std::string_view value);
-};
-
-Result<void> SetMemory(CommandLine& line, std::string_view value) {
-  TRY(line.memory_bytes, ParseMemory(value));
-  return {};
-}
-
-void AskForHelp(CommandLine& line) { Print(line, std::string(kHelp)); }
-
-const KnownOption kKnownOptions[] = {
-    {"append", nullptr,
-     [](CommandLine& line, std::string_view value) -> Result<void> {
-       line.command_line = value;
-       return {};
-     }},
-    {"blockdev", nullptr,
-     [](CommandLine& line, std::string_view value) -> Result<void> {
-       line.blockdevs.emplace_back(value);
-       return {};
-     }},
-    {"device", nullptr,
-     [](CommandLine& line, std::string_view value) { return AddDevice(value, line); }},
-    {"dry-run", [](CommandLine& line) { line.action = CommandLine::Action::kDryRun; }, nullptr},
-    {"h", AskForHelp, nullptr},
-    {"help", AskForHelp, nullptr},
-    {"initrd", nullptr,
-     [](CommandLine& line, std::string_view value) -> Result<void> {
-       line.initrd = value;
-       return {};
-     }},
-    {"kernel", nullptr,
-     [](CommandLine& line, std::string_view value) -> Result<void> {
-       line.kernel = value;
-       return {};
-     }},
-    {"m", nullptr, SetMemory},
-    {"memory", nullptr, SetMemory},
-    {"no-reboot", [](CommandLine& line) { line.no_reboot = true; }, nullptr},
-    {"serial", nullptr,
-     [](CommandLine& line, std::string_view value) -> Result<void> {
-       TRY(line.serial, ParseSerial(value));
-       return {};
-     }},
-    {"smp", nullptr,
-     [](CommandLine& line, std::string_view value) -> Result<void> {
-       if (value.starts_with("cpus=")) value.remove_prefix(5);
-       TRY(uint64_t number, ParseInRange("--smp", value, 1, kMaxCpus));
-       line.cpu_count = static_cast<uint32_t>(number);
-       return {};
-     }},
-    {"version", [](CommandLine& line) { Print(line, fmt::format("minivmm {}\n", kVersion)); },
-     nullptr},
-};
-
-Result<void> Complete(CommandLine& line) {
-  if (line.kernel.empty()) {
-    return Fail("no kernel: say --kernel FILE, a vmlinux or a bzImage (--help shows all options)");
-  }
+Result<void> CompleteDisks(CommandLineRequest& request) {
+  CommandLine& line = request.line;
   std::set<std::string> drives;
   std::set<std::string> ids;
-  for (DiskDevice& disk : line.disks) {
-    if (!drives.insert(disk.drive).second) {
+  std::set<int> bootindexes;
+  for (DiskRequest& disk : request.disks) {
+    DiskDevice& device = disk.device;
+    bool write_cache = true;
+    for (const DriveOption& drive : line.drives) {
+      if (device.drive != drive.id && device.drive != drive.node_name) continue;
+      device.drive = drive.node_name;
+      write_cache = drive.write_cache;
+    }
+    device.options.write_cache = disk.write_cache.value_or(write_cache);
+    device.options.num_queues = disk.num_queues.value_or(static_cast<uint16_t>(line.cpu_count));
+    if (!drives.insert(device.drive).second) {
       return Fail(
-          "--device {}: drive '{}' is in use by another device: give each its own --blockdev",
-          kDisk, disk.drive);
+          "--device virtio-blk-pci: drive '{}' is in use by another device: give each its own",
+          device.drive);
     }
-    if (!ids.insert(disk.id).second) {
-      return Fail("--device {}: id '{}' is in use by another device: choose another", kDisk,
-                  disk.id);
+    if (!ids.insert(device.id).second) {
+      return Fail("--device virtio-blk-pci: id '{}' is in use by another device: choose another",
+                  device.id);
     }
-    if (disk.num_queues == 0) disk.num_queues = static_cast<uint16_t>(line.cpu_count);
+    if (device.bootindex && !bootindexes.insert(*device.bootindex).second) {
+      return Fail("--device virtio-blk-pci,id={}: bootindex={} is in use by another device",
+                  device.id, *device.bootindex);
+    }
+    line.disks.push_back(std::move(device));
+  }
+  std::ranges::stable_sort(line.disks, {}, [](const DiskDevice& disk) {
+    return std::pair(!disk.bootindex, disk.bootindex.value_or(0));
+  });
+  return {};
+}
+
+Result<void> CheckQmp(const CommandLine& line) {
+  std::set<std::string> paths;
+  bool stdio = false;
+  for (const QmpSocket& socket : line.qmp) {
+    if (socket.stdio && std::exchange(stdio, true)) return Fail("--qmp stdio: it is given twice");
+    if (!socket.stdio && !paths.insert(socket.path).second) {
+      return Fail("--qmp: socket '{}' is given twice", socket.path);
+    }
+  }
+  if (stdio && line.serial.kind == SerialOutput::Kind::kStdio) {
+    return Fail(
+        "--qmp stdio: the guest's console is there already: add --serial file:PATH, null or none");
   }
   return {};
+}
+
+Result<CommandLine> Read(std::span<const char* const> arguments, const FileReader& read) {
+  TRY(const std::vector<std::string> words, ExpandArgumentFiles(arguments, read));
+  CommandLineReader reader(read);
+  TRY_VOID(reader.ReadArguments(words));
+  CommandLineRequest& request = reader.request();
+  if (reader.printing()) return std::move(request.line);
+  if (request.line.kernel.empty()) {
+    return Fail("no kernel: say --kernel FILE, a vmlinux or a bzImage (--help shows all options)");
+  }
+  if (request.print_given && request.line.action != CommandLine::Action::kDryRun) {
+    return Fail("--print goes with --dry-run");
+  }
+  TRY_VOID(CompleteDrives(request));
+  TRY_VOID(CompleteDisks(request));
+  TRY_VOID(CheckQmp(request.line));
+  return std::move(request.line);
 }
 
 }  // namespace
 
-Result<CommandLine> ParseCommandLine(std::span<const char* const> arguments) {
-  CommandLine line;
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    const std::string_view argument = arguments[i];
-    std::string_view name = argument;
-    if (!name.starts_with('-') || name == "-" || name == "--") {
-      return Fail("'{}' is not an option: options begin with a dash (--help shows all)", argument);
-    }
-    name.remove_prefix(name.starts_with("--") ? 2 : 1);
-    std::optional<std::string_view> value;
-    if (size_t equals = name.find('='); equals != std::string_view::npos) {
-      value = name.substr(equals + 1);
-      name = name.substr(0, equals);
-    }
-    auto option = std::ranges::find(kKnownOptions, name, &KnownOption::name);
-    if (option == std::end(kKnownOptions)) {
-      std::vector<std::string_view> names;
-      for (const KnownOption& known : kKnownOptions) names.push_back(known.name);
-      return Fail("unknown option '{}'{} (--help shows all)", argument, SuggestionFor(name, names));
-    }
-    if (option->flag != nullptr) {
-      if (value) return Fail("option --{} takes no value", name);
-      option->flag(line);
-    } else {
-      if (!value) {
-        if (++i == arguments.size()) return Fail("option --{} needs a value", name);
-        value = arguments[i];
-      }
-      TRY_VOID(option->value(line, *value));
-    }
-    if (line.action == CommandLine::Action::kPrint) return line;
-  }
-  TRY_VOID(Complete(line));
+Result<CommandLine> ParseCommandLine(std::span<const char* const> arguments,
+                                     const FileReader& read) {
+  Result<CommandLine> line = Read(arguments, read);
+  if (!line) return Unexpected(Error{OneLine(std::move(line).error().message)});
   return line;
 }
 

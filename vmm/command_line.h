@@ -1,6 +1,9 @@
 // CommandLine: what the user wants, checked as far as that is possible without touching the host:
-// syntax, names, ranges, references. Pure; called once by main. QEMU's names and forms: every
-// option with one or two dashes, the value behind a space or a `=`.
+// syntax, names, ranges, references. Pure but for the reader that it is given; called once by main.
+// QEMU's names and forms: every option with one or two dashes, the value behind a space or a `=`.
+//
+//   arguments ─▶ @FILE is replaced by its words ─▶ table of options ─▶ CommandLine
+//                --config FILE by its options ──┘
 #ifndef MINIVMM_VMM_COMMAND_LINE_H_
 #define MINIVMM_VMM_COMMAND_LINE_H_
 
@@ -13,20 +16,21 @@
 
 #include "blockcore/base/result.h"
 #include "blockcore/base/units.h"
+#include "blockcore/options.h"
 #include "devices/debug_exit.h"
+#include "vmm/argument_file.h"
+#include "vmm/disk_properties.h"
+#include "vmm/drive_option.h"
+#include "vmm/qmp/qmp_socket.h"
 
 namespace minivmm {
 
 constexpr std::string_view kVersion = "0.1";
 
-// --device virtio-blk-pci
-struct DiskDevice {
-  std::string id;     // its own, or made of the drive's name
-  std::string drive;  // node-name of a --blockdev
-  std::string serial;
-  uint16_t num_queues = 0;  // as many as vCPUs unless given
-  uint16_t queue_size = 256;
-  std::optional<int> slot;  // addr=; else the first free one
+// --blockdev
+struct BlockDevice {
+  std::string text;  // as given, for messages
+  Options options;   // for BlockGraph::Add
 };
 
 struct SerialOutput {
@@ -41,10 +45,14 @@ struct CommandLine {
   enum class Action : uint8_t { kRun, kDryRun, kPrint };
   Action action = Action::kRun;
   std::string text;
+  bool json = false;  // kDryRun prints JSON
 
-  std::vector<std::string> blockdevs;  // as given; blockcore reads them
-  std::vector<DiskDevice> disks;
+  std::vector<BlockDevice> blockdevs;
+  std::vector<DriveOption> drives;  // each becomes a block node too, see vmm/describe_drive.h
+  std::vector<DiskDevice> disks;    // those with a bootindex first, in its order
   std::optional<DebugExitPorts> debug_exit;
+  bool pvpanic = false;
+  std::vector<QmpSocket> qmp;
   std::string kernel;
   std::string initrd;  // empty: none
   std::string command_line;
@@ -52,10 +60,14 @@ struct CommandLine {
   uint32_t cpu_count = 1;           // 1 to 16
   SerialOutput serial;
   bool no_reboot = false;
+  bool start_paused = false;
+  bool sandbox = true;
 };
 
-// `arguments` without the program's name.
-Result<CommandLine> ParseCommandLine(std::span<const char* const> arguments);
+// `arguments` without the program's name; `read` is asked for the files of @FILE and --config. The
+// error is one line.
+Result<CommandLine> ParseCommandLine(std::span<const char* const> arguments,
+                                     const FileReader& read = ReadTextFile);
 
 }  // namespace minivmm
 

@@ -2,9 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <string>
 #include <vector>
+
+#include "vmm/command_line_manual.h"
 
 namespace minivmm {
 namespace {
@@ -97,19 +100,20 @@ TEST_CASE("a disk has its drive and QEMU's properties") {
                 "virtio-blk-pci,drive=d0,serial=A1,num-queues=3,queue-size=64,addr=0x1f,id=x"});
   REQUIRE(line.disks.size() == 1);
   CHECK(line.disks[0].drive == "d0");
-  CHECK(line.disks[0].serial == "A1");
-  CHECK(line.disks[0].num_queues == 3);
-  CHECK(line.disks[0].queue_size == 64);
+  CHECK(line.disks[0].options.serial == "A1");
+  CHECK(line.disks[0].options.num_queues == 3);
+  CHECK(line.disks[0].options.queue_size == 64);
   CHECK(line.disks[0].slot == 0x1f);
   CHECK(line.disks[0].id == "x");
-  CHECK(line.blockdevs == std::vector<std::string>{"node-name=d0,driver=null-co"});
+  REQUIRE(line.blockdevs.size() == 1);
+  CHECK(line.blockdevs[0].text == "node-name=d0,driver=null-co");
 }
 
 TEST_CASE("a disk has one queue for each vCPU and its drive's name unless told otherwise") {
   CommandLine line = Accepted({"--device", "virtio-blk-pci,drive=d0", "--smp", "5"});
-  CHECK(line.disks[0].num_queues == 5);
+  CHECK(line.disks[0].options.num_queues == 5);
   CHECK(line.disks[0].id == "d0");
-  CHECK(line.disks[0].queue_size == 256);
+  CHECK(line.disks[0].options.queue_size == 256);
   CHECK_FALSE(line.disks[0].slot);
 }
 
@@ -117,7 +121,7 @@ TEST_CASE("devices may be given as JSON") {
   CommandLine line =
       Accepted({"--device", R"({"driver": "virtio-blk-pci", "drive": "d0", "num-queues": 2})"});
   CHECK(line.disks[0].drive == "d0");
-  CHECK(line.disks[0].num_queues == 2);
+  CHECK(line.disks[0].options.num_queues == 2);
 }
 
 TEST_CASE("properties out of range are refused, each with its name") {
@@ -149,7 +153,7 @@ TEST_CASE("isa-debug-exit has QEMU's defaults and takes hexadecimal ports") {
 
 TEST_CASE("what is unknown is named with the nearest that is known") {
   Contains(Refused({"--kernal", "x"}), "unknown option '--kernal'; did you mean 'kernel'?");
-  Contains(Refused({"--device", "virtio-blk,drive=d"}), "did you mean 'virtio-blk-pci'?");
+  Contains(Refused({"--device", "virtio-bkl-pci,drive=d"}), "did you mean 'virtio-blk-pci'?");
   Contains(Refused({"--device", "virtio-blk-pci,drvie=d"}), "did you mean 'drive'?");
   Contains(Refused({"vmlinux"}), "'vmlinux' is not an option");
   Contains(Refused({"--"}), "is not an option");
@@ -165,6 +169,183 @@ TEST_CASE("missing values, values too many, and devices that clash are refused")
                     "virtio-blk-pci,drive=b,id=x"}),
            "id 'x' is in use by another device");
   Contains(ParseCommandLine({}).error().message, "no kernel");
+}
+
+TEST_CASE("QEMU's longer forms of -smp and -m, without what has no meaning here") {
+  CHECK(Accepted({"-smp", "cpus=3"}).cpu_count == 3);
+  CHECK(Accepted({"-m", "size=1G"}).memory_bytes == 1_GiB);
+  Contains(Refused({"-smp", "4,sockets=1"}), "--smp: sockets is not there: processors have no");
+  Contains(Refused({"-smp", "cpus=4,maxcpus=8"}), "--smp: maxcpus is not there");
+  Contains(Refused({"-m", "1G,slots=2,maxmem=4G"}), "-m: slots is not there: memory cannot be");
+  Contains(Refused({"-m", "size=0"}), "no memory");
+}
+
+TEST_CASE("--drive if=virtio makes a device, named as QEMU names it") {
+  CommandLine line = Accepted({"--drive", "file=a,if=virtio", "-drive", "file=b,if=virtio,id=b",
+                               "-drive", "file=c,if=virtio,cache=writethrough"});
+  REQUIRE(line.disks.size() == 3);
+  CHECK(line.drives[0].node_name == "virtio0");
+  CHECK(line.disks[0].drive == "virtio0");
+  CHECK(line.disks[0].options.name == "virtio0");
+  CHECK(line.disks[1].drive == "b");
+  CHECK(line.disks[2].drive == "virtio2");
+  CHECK(line.disks[1].options.write_cache);
+  CHECK_FALSE(line.disks[2].options.write_cache);
+  Contains(Refused({"--drive", "file=a,if=virtio", "--drive", "file=b,if=virtio,index=0"}),
+           "index=0 is in use");
+  Contains(Refused({"--drive", "file=a,if=none,id=x", "--drive", "file=b,if=virtio,id=x"}),
+           "id 'x' is in use by another drive");
+}
+
+TEST_CASE("--device finds a --drive by its id, wherever it stands, and has its cache mode") {
+  CommandLine line =
+      Accepted({"--device", "virtio-blk-pci,drive=d0", "--drive",
+                "if=none,id=d0,node-name=n0,file=a,cache=directsync", "--device",
+                "virtio-blk-pci,drive=d1,write-cache=on", "--drive",
+                "if=none,id=d1,file=b,cache=directsync", "--device", "virtio-blk-pci,drive=d2"});
+  REQUIRE(line.disks.size() == 3);
+  CHECK(line.disks[0].drive == "n0");
+  CHECK(line.disks[0].id == "d0");
+  CHECK_FALSE(line.disks[0].options.write_cache);
+  CHECK(line.disks[1].options.write_cache);
+  CHECK(line.disks[2].options.write_cache);
+  Contains(Refused({"--drive", "file=a,if=virtio", "--device", "virtio-blk-pci,drive=virtio0"}),
+           "drive 'virtio0' is in use by another device");
+}
+
+TEST_CASE("disks with a bootindex come first, in its order; the others as given") {
+  CommandLine line = Accepted(
+      {"--device", "virtio-blk-pci,drive=a", "--device", "virtio-blk-pci,drive=b,bootindex=7",
+       "--device", "virtio-blk-pci,drive=c,bootindex=0", "--device", "virtio-blk-pci,drive=d"});
+  std::string order;
+  for (const DiskDevice& disk : line.disks) order += disk.drive;
+  CHECK(order == "cbad");
+  Contains(Refused({"--device", "virtio-blk-pci,drive=a,bootindex=1", "--device",
+                    "virtio-blk-pci,drive=b,bootindex=1"}),
+           "bootindex=1 is in use");
+}
+
+TEST_CASE("options that say how it is anyway change nothing") {
+  CommandLine line = Accepted({"-enable-kvm",
+                               "-accel",
+                               "kvm",
+                               "-nodefaults",
+                               "-no-user-config",
+                               "-display",
+                               "none",
+                               "-nographic",
+                               "-vga",
+                               "none",
+                               "-monitor=none",
+                               "-net",
+                               "none",
+                               "-nic",
+                               "none",
+                               "-cpu",
+                               "max",
+                               "-cpu",
+                               "host",
+                               "-name",
+                               "guest=a,debug-threads=on"});
+  CHECK(line.serial.kind == SerialOutput::Kind::kStdio);
+  CHECK(line.disks.empty());
+}
+
+TEST_CASE("options of QEMU that are not there are refused as they were written, with the reason") {
+  for (const char* option :
+       {"-machine",   "-M",          "-object",  "-netdev", "-cdrom",    "-hda",
+        "-daemonize", "-snapshot",   "-chardev", "-mon",    "-bios",     "-boot",
+        "-global",    "-spice",      "-rtc",     "-usb",    "-incoming", "-fsdev",
+        "--virtfs",   "-readconfig", "-gdb",     "-s",      "-uuid",     "-watchdog"}) {
+    INFO(std::string(option));
+    std::string expected = fmt::format("QEMU's option {} is not there: ", option);
+    CHECK(Refused({option}).starts_with(expected));
+    CHECK(Refused({option, "x"}).starts_with(expected));
+    CHECK(Refused({fmt::format("{}=x", option).c_str()}).starts_with(expected));
+  }
+  Contains(Refused({"-object", "iothread,id=t"}), "each disk queue has its own I/O thread anyway");
+  Contains(Refused({"-accel", "tcg"}), "option -accel: 'tcg' is not there: minivmm runs on KVM");
+  Contains(Refused({"-cpu", "qemu64"}), "option -cpu: 'qemu64' is not there");
+  Contains(Refused({"-display", "gtk"}), "see --serial");
+  Contains(Refused({"-vnc", ":1"}),
+           "option -vnc: ':1' is not there: the guest has a serial console");
+  Contains(Refused({"-cpu"}), "option -cpu needs a value");
+  Contains(Refused({"-nographic=on"}), "option -nographic takes no value");
+}
+
+TEST_CASE("--qmp listens on a socket, or is standard input and output") {
+  CommandLine line = Accepted({"--qmp", "unix:/run/a,server=on,wait=off", "-qmp",
+                               "unix:path=/run/b,,c,server", "-qmp", "unix:d,server,nowait"});
+  REQUIRE(line.qmp.size() == 3);
+  CHECK(line.qmp[0].path == "/run/a");
+  CHECK_FALSE(line.qmp[0].stdio);
+  CHECK_FALSE(line.qmp[0].wait);
+  CHECK(line.qmp[1].path == "/run/b,c");
+  CHECK(line.qmp[1].wait);
+  CHECK_FALSE(line.qmp[2].wait);
+  CHECK(Accepted({"--qmp", "unix:a,,wait,server"}).qmp[0].path == "a,wait");
+  CHECK(Accepted({"--qmp", "stdio", "--serial", "none"}).qmp[0].stdio);
+
+  Contains(Refused({"--qmp", "stdio"}), "add --serial file:PATH, null or none");
+  Contains(Refused({"--qmp", "stdio", "--qmp", "stdio", "--serial", "none"}), "given twice");
+  Contains(Refused({"--qmp", "unix:a,server", "--qmp", "unix:a,server"}), "'a' is given twice");
+  Contains(Refused({"--qmp", "unix:a,wait=off"}), "add server=on");
+  Contains(Refused({"--qmp", "unix:a,server=off"}), "add server=on");
+  Contains(Refused({"--qmp", "unix:server=on"}), "the socket has no path");
+  Contains(Refused({"--qmp", "unix:"}), "empty");
+  Contains(Refused({"--qmp", "unix:a,server=on,mode=1"}), "mode is not known");
+  Contains(Refused({"--qmp", "unix:a,server=maybe"}), "server: 'maybe' is neither on nor off");
+  Contains(Refused({"--qmp", "tcp:localhost:4444,server"}), "say unix:PATH");
+  const std::string long_path = "unix:" + std::string(108, 'a') + ",server";
+  Contains(Refused({"--qmp", long_path.c_str()}), "has 108 bytes");
+}
+
+TEST_CASE("-S, pvpanic, and what --dry-run prints") {
+  CommandLine line = Accepted({"-S", "--device", "pvpanic", "--dry-run", "--print", "json"});
+  CHECK(line.start_paused);
+  CHECK(line.pvpanic);
+  CHECK(line.action == CommandLine::Action::kDryRun);
+  CHECK(line.json);
+  CHECK_FALSE(Accepted({"--dry-run", "--print=text"}).json);
+  Contains(Refused({"--print", "json"}), "--print goes with --dry-run");
+  Contains(Refused({"--dry-run", "--print", "xml"}), "say text or json");
+  Contains(Refused({"--device", "pvpanic", "--device", "pvpanic"}), "only one");
+}
+
+TEST_CASE("a message is one line, whatever the user gave") {
+  std::string message = Refused({"--ker\nnel\x1b[1m"});
+  CHECK(message.starts_with("unknown option '--ker?nel?[1m'"));
+  CHECK(Refused({std::string(100'000, 'x').c_str()}).size() < 1100);
+}
+
+TEST_CASE("the help fits a screen, and the manual has every option and its forms") {
+  const char* arguments[] = {"--help"};
+  const std::string help = ParseCommandLine(arguments)->text;
+  CHECK(std::count(help.begin(), help.end(), '\n') <= 30);
+  size_t width = 0;
+  for (size_t begin = 0; begin < help.size();) {
+    size_t end = help.find('\n', begin);
+    width = std::max(width, end - begin);
+    begin = end + 1;
+  }
+  CHECK(width <= 100);
+  for (const char* option : {"--kernel", "--drive", "--blockdev", "--qmp", "--config", "--print"}) {
+    Contains(help, option);
+  }
+  const char* man[] = {"--help=man"};
+  for (const char* part : {".TH", "EXIT STATUS", "BLOCK DRIVERS", "bootindex"}) {
+    Contains(ParseCommandLine(man)->text, part);
+  }
+  const char* bash[] = {"--help=bash"};
+  Contains(ParseCommandLine(bash)->text, "complete");
+  const char* wrong[] = {"--help=html"};
+  Contains(ParseCommandLine(wrong).error().message, "say --help, --help=man or --help=bash");
+  const Manual manual = BuildManual();
+  CHECK(manual.name == "minivmm");
+  for (const ManualSection& section : manual.sections) {
+    CHECK_FALSE(section.title.empty());
+    for (const ManualEntry& entry : section.entries) CHECK_FALSE(entry.term.empty());
+  }
 }
 
 TEST_CASE("help and version need no kernel and end the reading") {

@@ -317,6 +317,8 @@ Result<uint64_t> KvmVcpu::TranslateAddress(uint64_t linear_address) const {
   return translation.physical_address;
 }
 
+void KvmVcpu::TellGuestOfPause() { ::ioctl(fd_.get(), KVM_KVMCLOCK_CTRL, 0); }
+
 int KvmVcpu::Run() { return ::ioctl(fd_.get(), KVM_RUN, 0) == 0 ? 0 : errno; }
 
 }  // namespace minivmm

@@ -39,6 +39,9 @@ class KvmVcpu {
   // it is not mapped.
   Result<uint64_t> TranslateAddress(uint64_t linear_address) const;
 
+  // The guest has stood still: its watchdogs are not to take the gap for a lockup. Nothing happens
+  // when it has no kvmclock. After a pause, before Run.
+  void TellGuestOfPause();
   // Runs the guest until it needs something: 0, and shared().exit_reason says what; else an errno
   // value (EINTR and EAGAIN: call again). On the vCPU's thread.
   int Run();

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ranges>
@@ -35,12 +36,14 @@ std::string ZonesText(const BlockLimits& limits) {
 
 }  // namespace
 
-Machine::Machine(const MachineParts& parts, GuestRam ram, KvmVm vm)
+Machine::Machine(const MachineParts& parts, uint32_t power_cycle, GuestRam ram, KvmVm vm)
     : parts_(parts),
-      stop_machine_([this](StopRequest request) {
+      stop_machine_([this, power_cycle](StopRequest request) {
         // vCPUs may all fail at once, and a guest may go on after it asked to stop: one request for
         // each machine.
-        if (!stop_requested_.exchange(true)) parts_.loop.RequestStop(std::move(request));
+        if (stop_requested_.exchange(true)) return;
+        request.power_cycle = power_cycle;
+        parts_.loop.RequestStop(std::move(request));
       }),
       ram_(std::move(ram)),
       memory_(ram_.regions()),
@@ -51,12 +54,13 @@ Machine::Machine(const MachineParts& parts, GuestRam ram, KvmVm vm)
 
 Machine::~Machine() = default;
 
-Result<std::unique_ptr<Machine>> Machine::Create(const MachineParts& parts) {
+Result<std::unique_ptr<Machine>> Machine::Create(const MachineParts& parts, uint32_t power_cycle) {
   TRY(GuestRam ram, GuestRam::Allocate(parts.options.memory_bytes));
   TRY(KvmVm vm, parts.kvm.CreateVm());
-  std::unique_ptr<Machine> machine(new Machine(parts, std::move(ram), std::move(vm)));
+  std::unique_ptr<Machine> machine(new Machine(parts, power_cycle, std::move(ram), std::move(vm)));
   TRY_VOID(machine->AddMemory());
   TRY(machine->irq_router_, IrqRouter::Create(machine->vm_));
+  TRY_VOID(machine->AddPowerButton());
   TRY_VOID(machine->AddDisks());
   TRY_VOID(machine->AddSerialPort());
   TRY_VOID(machine->FillBuses());
@@ -78,19 +82,18 @@ Result<void> Machine::AddMemory() {
   return {};
 }
 
+Result<void> Machine::AddPowerButton() {
+  TRY(EventFd button, EventFd::Create());
+  power_button_.emplace(std::move(button));
+  return irq_router_->ConnectLine(*power_button_, kPowerButtonIrq);
+}
+
 Result<void> Machine::AddDisks() {
   const std::vector<DiskDevice>& devices = parts_.options.disks;
   for (size_t i = 0; i < devices.size(); ++i) {
     const DiskDevice& device = devices[i];
     Disk disk;
-    TRY(disk.device, VirtioBlk::Create(
-                         {
-                             .name = device.id,
-                             .serial = device.serial,
-                             .num_queues = device.num_queues,
-                             .queue_size = device.queue_size,
-                         },
-                         *parts_.drives[i]));
+    TRY(disk.device, VirtioBlk::Create(device.options, *parts_.drives[i]));
     TRY(disk.interrupts, irq_router_->CreateMsiSink(VirtioPci::VectorCount(*disk.device)));
     TRY(disk.function, VirtioPci::Create(*disk.device, memory_, *disk.interrupts));
     disks_.push_back(std::move(disk));
@@ -122,16 +125,27 @@ Result<void> Machine::AddSerialPort() {
 }
 
 // Pieces are short enough that a pipe or terminal that says it is writable takes them without
-// blocking. So a reader that does not read holds up the guest, but not the end of the machine.
+// blocking. So a reader that does not read holds up the guest, but neither a pause nor the end of
+// the machine. The serial port calls this from one thread at a time.
 void Machine::WriteSerialOutput(std::string_view bytes) {
   constexpr int kLookAgainMs = 100;
+  constexpr size_t kPieceBytes = 512;
+  std::string held = std::exchange(held_output_, {});
+  if (!held.empty()) {
+    held += bytes;
+    bytes = held;
+  }
   while (!bytes.empty()) {
     pollfd output{parts_.serial_fd, POLLOUT, 0};
-    if (::poll(&output, 1, stopping_ ? 0 : kLookAgainMs) <= 0) {
+    if (::poll(&output, 1, stopping_ || pausing_ ? 0 : kLookAgainMs) <= 0) {
       if (stopping_) return;
+      if (pausing_) {
+        held_output_ = bytes;
+        return;
+      }
       continue;
     }
-    ssize_t written = ::write(parts_.serial_fd, bytes.data(), bytes.size());
+    ssize_t written = ::write(parts_.serial_fd, bytes.data(), std::min(bytes.size(), kPieceBytes));
     if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (written <= 0) return;  // the reader is gone; the guest need not know
     bytes.remove_prefix(static_cast<size_t>(written));
@@ -151,6 +165,13 @@ Result<void> Machine::FillBuses() {
       stop_machine_({.kind = StopRequest::Kind::kDebugExit, .exit_status = exit_status});
     });
     TRY_VOID(ports_.Add("--device isa-debug-exit", ports->iobase, ports->iosize, *debug_exit_));
+  }
+  if (parts_.options.pvpanic) {
+    pvpanic_.emplace([this] {
+      stop_machine_({.kind = StopRequest::Kind::kPanic,
+                     .message = "the guest panicked and said so through pvpanic"});
+    });
+    TRY_VOID(ports_.Add("--device pvpanic", kPvpanicPort, 1, *pvpanic_));
   }
   return {};
 }
@@ -174,20 +195,39 @@ Result<void> Machine::AddVcpus() {
   return vcpus_[0]->SetBootState(parts_.image.entry);
 }
 
-StopRequest Machine::Run() {
+void Machine::Resume() {
+  if (!held_output_.empty()) WriteSerialOutput({});  // as much as does not make us wait
+  pausing_ = false;
+  if (started_) {
+    for (auto& vcpu : vcpus_) vcpu->Resume();
+    return;
+  }
+  started_ = true;
   if (serial_) {
     parts_.loop.SetConsoleSink(
         [this](std::string_view typed) { return serial_->AcceptInput(typed); });
   }
   // The first vCPU last: it is the one that wakes the others.
   for (auto& vcpu : std::views::reverse(vcpus_)) vcpu->Start();
-  StopRequest request = parts_.loop.Run();
+}
+
+void Machine::Pause() {
+  pausing_ = true;
+  for (auto& vcpu : vcpus_) vcpu->RequestPause();
+  for (auto& vcpu : vcpus_) vcpu->WaitUntilPaused();
+}
+
+void Machine::PressPowerButton() { power_button_->Notify(); }
+
+void Machine::Stop() {
   stopping_ = true;
   for (auto& vcpu : vcpus_) vcpu->Stop();
   parts_.loop.SetConsoleSink({});
-  if (serial_) serial_->FlushOutput();
+  if (serial_) {
+    serial_->FlushOutput();
+    if (!held_output_.empty()) WriteSerialOutput({});
+  }
   for (Disk& disk : disks_) disk.device->Reset();
-  return request;
 }
 
 std::string Machine::Describe() const {
@@ -213,8 +253,8 @@ std::string Machine::Describe() const {
          fmt::format(
              "{} on drive {}: {}, blocks of {} bytes{}, {}; {} queue{} of {}, registers at {:#x}",
              device.id, device.drive, SizeText(limits.capacity_bytes), limits.logical_block_bytes,
-             limits.read_only ? ", read-only" : "", ZonesText(limits), device.num_queues,
-             device.num_queues == 1 ? "" : "s", device.queue_size,
+             limits.read_only ? ", read-only" : "", ZonesText(limits), device.options.num_queues,
+             device.options.num_queues == 1 ? "" : "s", device.options.queue_size,
              disks_[i].function->bar_address(VirtioPci::kBar)));
   }
   if (serial_)
@@ -224,6 +264,7 @@ std::string Machine::Describe() const {
     line("exit", fmt::format("isa-debug-exit, ports {:#x}-{:#x}", ports->iobase,
                              ports->iobase + ports->iosize - 1));
   }
+  if (options.pvpanic) line("panic", fmt::format("pvpanic, port {:#x}", kPvpanicPort));
   return text;
 }
 

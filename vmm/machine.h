@@ -1,10 +1,10 @@
 // Machine: one power cycle of the guest's machine, from reset to power-off. Its members, in the
 // order of their construction, are the architecture: each may use those above it and nothing below;
-// destruction is the reverse. When the guest resets, main destroys the machine and builds another
-// from the same MachineParts. Main thread.
+// destruction is the reverse. On a reset the supervisor destroys the machine and builds another from
+// the same MachineParts. Main thread.
 //
-//   guest RAM ─ KVM's VM ─ interrupt routes ─ disks' devices (I/O threads) ─ PCI functions
-//   ─ PCI bus ─ serial port ─ buses ─ vCPUs
+//   guest RAM ─ KVM's VM ─ interrupt routes ─ power button ─ disks' devices (I/O threads) ─ PCI
+//   functions ─ PCI bus ─ serial port ─ buses ─ vCPUs
 //
 // Threads: main, vcpu/N, io/DISK/N. Locks, in the order in which they may be taken: a PCI
 // function's ─▶ the interrupt router's.
@@ -23,6 +23,7 @@
 #include "blockcore/block_backend.h"
 #include "devices/debug_exit.h"
 #include "devices/guest_memory.h"
+#include "devices/pvpanic.h"
 #include "devices/serial_16550.h"
 #include "devices/virtio_blk.h"
 #include "devices/virtio_pci.h"
@@ -35,6 +36,7 @@
 #include "vmm/irq_router.h"
 #include "vmm/kvm.h"
 #include "vmm/main_loop.h"
+#include "vmm/power_cycle.h"
 #include "vmm/power_ports.h"
 #include "vmm/stop_request.h"
 #include "vmm/vcpu.h"
@@ -53,15 +55,17 @@ struct MachineParts {
   int serial_fd;           // where the serial port's output goes
 };
 
-class Machine {
+class Machine final : public PowerCycle {
  public:
-  // Builds all but starts nothing: no vCPU runs.
-  static Result<std::unique_ptr<Machine>> Create(const MachineParts& parts);
-  ~Machine();
+  // Builds all but starts nothing: no vCPU runs. `power_cycle` is the number that stop requests of
+  // its guest bear, of which there is at most one.
+  static Result<std::unique_ptr<Machine>> Create(const MachineParts& parts, uint32_t power_cycle);
+  ~Machine() override;
 
-  // Runs the guest until something asks to stop, once. When it returns no vCPU runs, and all
-  // requests that the guest made of its disks are finished.
-  StopRequest Run();
+  void Resume() override;
+  void Pause() override;
+  void PressPowerButton() override;
+  void Stop() override;
 
   // What has been built, for people.
   std::string Describe() const;
@@ -73,10 +77,11 @@ class Machine {
     std::unique_ptr<VirtioPci> function;
   };
 
-  Machine(const MachineParts& parts, GuestRam ram, KvmVm vm);
+  Machine(const MachineParts& parts, uint32_t power_cycle, GuestRam ram, KvmVm vm);
 
   // The steps of Create, in this order.
   Result<void> AddMemory();
+  Result<void> AddPowerButton();
   Result<void> AddDisks();
   Result<void> AddSerialPort();
   Result<void> FillBuses();
@@ -87,18 +92,23 @@ class Machine {
 
   const MachineParts& parts_;
   std::atomic<bool> stop_requested_{false};
-  std::atomic<bool> stopping_{false};                    // Run has seen a stop request
+  std::atomic<bool> pausing_{false};   // vCPU threads must not wait for whoever reads our output
+  std::atomic<bool> stopping_{false};  // what he does not read is lost
+  bool started_ = false;
   const std::function<void(StopRequest)> stop_machine_;  // any thread
   GuestRam ram_;
   GuestMemory memory_;
   KvmVm vm_;
   std::unique_ptr<IrqRouter> irq_router_;
+  std::optional<EventFd> power_button_;
   std::vector<Disk> disks_;
   PciBus pci_;
   std::optional<EventFd> serial_interrupt_;
   std::optional<Serial16550> serial_;
+  std::string held_output_;  // what could not be written while pausing; for WriteSerialOutput
   PowerPorts power_ports_;
   std::optional<DebugExit> debug_exit_;
+  std::optional<Pvpanic> pvpanic_;
   IoBus ports_;
   IoBus mmio_;
   VcpuEnvironment vcpu_environment_;

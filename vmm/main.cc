@@ -24,11 +24,17 @@
 #include "firmware/acpi.h"
 #include "firmware/linux_loader.h"
 #include "vmm/command_line.h"
+#include "vmm/config_file.h"
+#include "vmm/describe_drive.h"
 #include "vmm/guest_ram.h"
 #include "vmm/kvm.h"
 #include "vmm/machine.h"
 #include "vmm/main_loop.h"
 #include "vmm/power_ports.h"
+#include "vmm/qmp/qmp_server.h"
+#include "vmm/sandbox.h"
+#include "vmm/stop_request.h"
+#include "vmm/supervisor.h"
 #include "vmm/vcpu.h"
 
 namespace minivmm {
@@ -47,7 +53,7 @@ Result<BootFiles> LoadBootFiles(const CommandLine& line) {
   if (!line.initrd.empty()) {
     TRY(files.initrd, MapFile("initrd", line.initrd));
   }
-  AcpiTables acpi = BuildAcpiTables({.cpu_count = line.cpu_count});
+  AcpiTables acpi = BuildAcpiTables({.cpu_count = line.cpu_count, .pvpanic = line.pvpanic});
   TRY(files.image, LoadLinux({
                        .kernel = files.kernel.bytes(),
                        .kernel_name = line.kernel,
@@ -63,12 +69,17 @@ Result<BootFiles> LoadBootFiles(const CommandLine& line) {
   return files;
 }
 
-// All that --blockdev describes, also what no device uses; returns those of the disks.
+// All that --blockdev and --drive describe, also what no device uses; returns those of the disks.
 Result<Drives> OpenDrives(const CommandLine& line, BlockGraph& graph) {
-  for (const std::string& text : line.blockdevs) {
-    if (Result<void> added = graph.Add(text); !added) {
-      return Fail("--blockdev {}: {}", text, added.error().message);
+  for (const BlockDevice& blockdev : line.blockdevs) {
+    if (Result<void> added = graph.Add(blockdev.options); !added) {
+      return Fail("--blockdev {}: {}", blockdev.text, added.error().message);
     }
+  }
+  for (const DriveOption& drive : line.drives) {
+    Result<void> added = DescribeDrive(drive).and_then(
+        [&graph](Options options) { return graph.Add(std::move(options)); });
+    if (!added) return Fail("--drive {}: {}", drive.text, added.error().message);
   }
   Drives drives;
   for (const DiskDevice& disk : line.disks) {
@@ -108,7 +119,27 @@ void FlushDrives(const Drives& drives, const CommandLine& line) {
   }
 }
 
+// None without --qmp.
+Result<std::unique_ptr<QmpServer>> ServeClients(const CommandLine& line, MainLoop& loop,
+                                                Supervisor& supervisor, BlockGraph& graph,
+                                                const Drives& drives) {
+  if (line.qmp.empty()) return nullptr;
+  QmpTarget target{.control = supervisor, .graph = graph, .disks = {}};
+  for (size_t i = 0; i < drives.size(); ++i) {
+    target.disks.push_back({.id = line.disks[i].id, .backend = drives[i].get()});
+  }
+  return QmpServer::Create(loop.context(), line.qmp, std::move(target));
+}
+
+int ExitStatus(const StopRequest& stop) {
+  const bool failed =
+      stop.kind == StopRequest::Kind::kPanic || stop.kind == StopRequest::Kind::kFailure;
+  return failed ? 1 : stop.exit_status;
+}
+
 Result<int> Run(const CommandLine& line) {
+  const bool sandbox = line.sandbox && line.action == CommandLine::Action::kRun;
+  if (sandbox) TRY_VOID(PrepareSandbox());
   TRY(BootFiles files, LoadBootFiles(line));
   TRY(Kvm kvm, Kvm::Open());
   BlockGraph graph;
@@ -116,25 +147,32 @@ Result<int> Run(const CommandLine& line) {
   TRY(std::unique_ptr<MainLoop> loop, MainLoop::Create());
   TRY(UniqueFd serial, OpenSerialOutput(line));
   const MachineParts parts{line, kvm, *loop, files.image, drives, serial.get()};
-  TRY(std::unique_ptr<Machine> machine, Machine::Create(parts));
 
   if (line.action == CommandLine::Action::kDryRun) {
-    std::printf("minivmm would start this machine:\n%s", machine->Describe().c_str());
+    TRY(std::unique_ptr<Machine> machine, Machine::Create(parts, 1));
+    if (line.json) {
+      std::fputs(RenderConfig(line).c_str(), stdout);
+    } else {
+      std::printf("minivmm would start this machine:\n%s", machine->Describe().c_str());
+    }
     return 0;
   }
+  TRY(std::unique_ptr<Supervisor> supervisor,
+      Supervisor::Create(
+          *loop, [&parts](uint32_t number) { return Machine::Create(parts, number); },
+          line.no_reboot));
+  TRY(std::unique_ptr<QmpServer> qmp, ServeClients(line, *loop, *supervisor, graph, drives));
   if (line.serial.kind == SerialOutput::Kind::kStdio) TRY_VOID(loop->OpenConsole());
 
-  StopRequest stop = machine->Run();
-  while (stop.kind == StopRequest::Kind::kReset && !line.no_reboot) {
-    machine.reset();  // before the next one takes memory and disks
-    TRY(machine, Machine::Create(parts));
-    stop = machine->Run();
-  }
-  machine.reset();
+  if (qmp) qmp->WaitForClients([&loop] { return loop->HasStopRequest(); });
+  if (sandbox) TRY_VOID(EnterSandbox({.opens_files = qmp != nullptr}));
+  Result<StopRequest> stop = supervisor->Run(!line.start_paused && !loop->HasStopRequest());
   FlushDrives(drives, line);
+  qmp.reset();
   loop.reset();  // the terminal is itself again when the last line is printed
-  if (!stop.message.empty()) LOG("{}", stop.message);
-  return stop.kind == StopRequest::Kind::kFailure ? 1 : stop.exit_status;
+  if (!stop) return tl::unexpected(stop.error());
+  if (!stop->message.empty()) LOG("{}", stop->message);
+  return ExitStatus(*stop);
 }
 
 Result<int> Main(std::span<const char* const> arguments) {

@@ -42,7 +42,7 @@ struct MainLoop::State {
     signals.async_wait([this](const boost::system::error_code& error, int number) {
       if (error) return;
       stops.push_back(
-          {.kind = StopRequest::Kind::kUserQuit,
+          {.kind = StopRequest::Kind::kSignal,
            .message = fmt::format("stopped by signal {} ({})", number, strsignal(number))});
       WaitForSignal();
     });
@@ -151,6 +151,10 @@ void MainLoop::RequestStop(StopRequest request) {
     state->stops.push_back(std::move(request));
   });
 }
+
+asio::io_context& MainLoop::context() { return state_->context; }
+
+bool MainLoop::HasStopRequest() const { return !state_->stops.empty(); }
 
 StopRequest MainLoop::Run() {
   State& state = *state_;

@@ -1,10 +1,11 @@
-// MainLoop: what the main thread does while vCPUs run: it waits for signals, for keys on standard
-// input, and for a reason to stop. The only user of Boost.Asio. It outlives the machines that run
+// MainLoop: what the main thread does while vCPUs run or stand still: it waits for signals, for keys
+// on standard input, for control clients (vmm/qmp), and for a reason to stop. It outlives the machines that run
 // one after the other when a guest resets.
 //
 //   SIGINT, SIGTERM, SIGHUP ─┐
 //   Ctrl-a x ────────────────┼──▶ stop requests, first come first served ──▶ Run returns one
 //   vCPU threads ────────────┘
+//   control clients ─────────┘
 //   keys ──▶ ConsoleKeys ──▶ console sink (the serial port)
 #ifndef MINIVMM_VMM_MAIN_LOOP_H_
 #define MINIVMM_VMM_MAIN_LOOP_H_
@@ -16,6 +17,10 @@
 
 #include "blockcore/base/result.h"
 #include "vmm/stop_request.h"
+
+namespace boost::asio {
+class io_context;
+}
 
 namespace minivmm {
 
@@ -35,11 +40,16 @@ class MainLoop {
   // Reads standard input from now on, raw if it is a terminal. Main thread, once.
   Result<void> OpenConsole();
 
+  // For others who wait for something on the main thread. Their handlers run within Run.
+  boost::asio::io_context& context();
+
   // Any thread.
   void RequestStop(StopRequest request);
 
   // Main thread: returns with the next stop request, which may have come before.
   StopRequest Run();
+  // Main thread: whether Run would return at once; for those who run the context themselves.
+  bool HasStopRequest() const;
 
  private:
   struct State;

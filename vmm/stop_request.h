@@ -1,5 +1,5 @@
 // StopRequest: why a machine stops running its guest. Made on vCPU threads and in the main loop,
-// read by main, which turns it into what the program does next.
+// read by the supervisor, which resets the machine or ends the program.
 #ifndef MINIVMM_VMM_STOP_REQUEST_H_
 #define MINIVMM_VMM_STOP_REQUEST_H_
 
@@ -13,13 +13,18 @@ struct StopRequest {
     kPowerOff,   // the guest switched the machine off
     kReset,      // the guest asked for a reset
     kDebugExit,  // the guest wrote its exit status to isa-debug-exit
-    kUserQuit,   // Ctrl-a x, or a signal
+    kPanic,      // the guest said through pvpanic that it cannot go on
     kFailure,    // the guest died, or KVM cannot run it
+    kUserReset,  // a control client asked for a reset
+    kUserQuit,   // Ctrl-a x, or a control client
+    kSignal,     // a signal to this program
   };
 
   Kind kind = Kind::kPowerOff;
   int exit_status = 0;       // kDebugExit
-  std::string message = {};  // kFailure, kUserQuit: for the user; further lines are details
+  std::string message = {};  // for the user; further lines are details
+  // Of the power cycle whose guest asked, from 1 on; 0: it comes from outside of the machine.
+  uint32_t power_cycle = 0;
 };
 
 }  // namespace minivmm

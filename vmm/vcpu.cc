@@ -12,6 +12,7 @@
 #include <span>
 #include <string_view>
 
+#include "blockcore/base/thread_entry.h"
 #include "vmm/cpuid.h"
 
 namespace minivmm {
@@ -141,26 +142,68 @@ Result<void> Vcpu::SetBootState(const BootEntry& entry) {
 
 void Vcpu::Start() {
   InstallKickHandler();
+  out_of_guest_ = false;
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), fmt::format("vcpu/{}", index_).c_str());
+    ThreadEntered(ThreadKind::kVcpu);
     Loop();
+    std::lock_guard lock(mutex_);
+    out_of_guest_ = true;
+    changed_.notify_all();
   });
 }
 
-void Vcpu::Stop() {
-  if (!thread_.joinable()) return;
-  stopping_.store(true, std::memory_order_relaxed);
+void Vcpu::Want(Wanted wanted) {
+  std::lock_guard lock(mutex_);
+  wanted_ = wanted;
+  changed_.notify_all();
+  if (wanted == Wanted::kRun || !thread_.joinable()) return;
   // The signal ends a KVM_RUN that is under way, the flag one that is about to begin; the flag
   // first.
   __atomic_store_n(&vcpu_.shared().immediate_exit, uint8_t{1}, __ATOMIC_SEQ_CST);
   pthread_kill(thread_.native_handle(), KickSignal());
+}
+
+void Vcpu::RequestPause() { Want(Wanted::kPause); }
+
+void Vcpu::WaitUntilPaused() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return out_of_guest_; });
+}
+
+void Vcpu::Resume() { Want(Wanted::kRun); }
+
+void Vcpu::Stop() {
+  if (!thread_.joinable()) return;
+  Want(Wanted::kStop);
   thread_.join();
 }
 
+// The lock makes one step of looking at what is wanted and clearing the flag that ends KVM_RUN: a
+// request that comes later sets it again.
+bool Vcpu::MayRun() {
+  std::unique_lock lock(mutex_);
+  if (wanted_ == Wanted::kPause) {
+    out_of_guest_ = true;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return wanted_ != Wanted::kPause; });
+    out_of_guest_ = false;
+    vcpu_.TellGuestOfPause();
+  }
+  if (wanted_ == Wanted::kStop) return false;
+  __atomic_store_n(&vcpu_.shared().immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST);
+  return true;
+}
+
 void Vcpu::Loop() {
-  while (!stopping_.load(std::memory_order_relaxed)) {
+  bool interrupted = true;  // a pause may have been wanted before the thread began
+  for (;;) {
+    if (interrupted && !MayRun()) return;
     int error = vcpu_.Run();
-    if (error == EINTR || error == EAGAIN) continue;
+    // Exits that are the guest's own doing need no look at the lock: whoever wants the thread has
+    // set the flag that makes the next KVM_RUN come back at once with EINTR.
+    interrupted = error == EINTR || error == EAGAIN;
+    if (interrupted) continue;
     if (error != 0) {
       ReportDeath(fmt::format("KVM cannot run it: {}", ErrnoText(error)));
       return;

@@ -1,21 +1,21 @@
 // Vcpu: one virtual CPU and the thread `vcpu/N` that runs it. The machine makes all of them on the
 // main thread, starts them, and stops them before anything that a guest can reach is taken away.
 //
-//   Create ─▶ Start ─▶ KVM_RUN ─▶ exit ─▶ ports and MMIO: IoBus ─▶ KVM_RUN …      until Stop (main
-//   thread), or until the guest
-//                                                                                  dies:
-//                                                                                  on_failure, and
-//                                                                                  the thread ends
+//   Create ─▶ Start ─▶ KVM_RUN ─▶ exit ─▶ ports and MMIO: IoBus ─▶ KVM_RUN …
+//                         ▲ │     until Stop, or until the guest dies: stop_machine, and the thread
+//                  Resume │ ▼     ends
+//                        parked ◀─ RequestPause
 //
 // Halting, interrupts, and the start of CPUs 1 to N-1 (INIT, start-up IPI) happen inside KVM and
-// never come here.
+// never come here. Public functions: main thread.
 #ifndef MINIVMM_VMM_VCPU_H_
 #define MINIVMM_VMM_VCPU_H_
 
-#include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -49,14 +49,25 @@ class Vcpu {
 
   // Starts the thread.
   void Start();
-  // Makes the thread leave the guest and joins it. No effect when not started. Not on a vCPU
-  // thread.
+  // Asks the thread to leave the guest and to wait. Several vCPUs are asked first and then waited
+  // for, so that they stand still at nearly the same time.
+  void RequestPause();
+  // Returns when the thread is parked or has ended; until Resume or Stop it stays so.
+  void WaitUntilPaused();
+  // Takes a RequestPause back.
+  void Resume();
+  // Makes the thread leave the guest and joins it, also a parked one. No effect when not started.
   void Stop();
 
  private:
   Vcpu(KvmVcpu vcpu, uint32_t index, const VcpuEnvironment& environment)
       : vcpu_(std::move(vcpu)), index_(index), environment_(environment) {}
 
+  enum class Wanted : uint8_t { kRun, kPause, kStop };
+
+  void Want(Wanted wanted);
+  // Parks the thread while that is wanted; false: it is to end.
+  bool MayRun();
   void Loop();
   bool HandleExit();
   void HandlePorts();
@@ -68,7 +79,10 @@ class Vcpu {
   KvmVcpu vcpu_;
   uint32_t index_;
   const VcpuEnvironment& environment_;
-  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::condition_variable changed_;  // one of the two below
+  Wanted wanted_ = Wanted::kRun;     // guarded by mutex_
+  bool out_of_guest_ = true;         // guarded by mutex_: parked, ended or not started
   std::thread thread_;
 };
 

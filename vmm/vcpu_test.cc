@@ -13,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "blockcore/base/units.h"
@@ -254,6 +255,121 @@ TEST_CASE("a vCPU that never leaves the guest by itself can be stopped") {
   REQUIRE((*vcpu)->SetBootState({.mode = BootMode::kPvh, .instruction_pointer = kCode}));
   (*vcpu)->Start();
   (*vcpu)->Stop();
+}
+
+// A guest that never ends by itself, and a count in its memory by which its progress shows.
+class EndlessGuest {
+ public:
+  explicit EndlessGuest(std::initializer_list<uint8_t> code) : guest(code) {
+    auto created = Vcpu::Create(guest.kvm, guest.vm, 0, 1, guest.environment);
+    REQUIRE(created);
+    vcpu = std::move(*created);
+    REQUIRE(vcpu->SetBootState({.mode = BootMode::kPvh, .instruction_pointer = kCode}));
+  }
+
+  uint32_t count() {
+    return __atomic_load_n(reinterpret_cast<uint32_t*>(guest.At(kCount)), __ATOMIC_SEQ_CST);
+  }
+  void Pause() {
+    vcpu->RequestPause();
+    vcpu->WaitUntilPaused();
+  }
+  void AwaitProgress() {
+    for (uint32_t before = count(); count() == before;) std::this_thread::yield();
+  }
+
+  static constexpr uint64_t kCount = 0x30'0000;
+  Guest guest;
+  std::unique_ptr<Vcpu> vcpu;
+};
+
+constexpr auto kLoop = {
+    uint8_t{0xff}, uint8_t{0x05}, uint8_t{0x00},
+    uint8_t{0x00}, uint8_t{0x30}, uint8_t{0x00},  // incl 0x300000
+    uint8_t{0xeb}, uint8_t{0xf8},                 // jmp back
+};
+constexpr auto kMmioLoop = {
+    uint8_t{0xff}, uint8_t{0x05}, uint8_t{0x00},
+    uint8_t{0x00}, uint8_t{0x30}, uint8_t{0x00},  // incl 0x300000
+    uint8_t{0xa1}, uint8_t{0x00}, uint8_t{0x00},
+    uint8_t{0x00}, uint8_t{0xd0},  // mov 0xd0000000, %eax
+    uint8_t{0xeb}, uint8_t{0xf3},  // jmp back
+};
+
+TEST_CASE("a paused vCPU stands still and goes on where it was, in a loop and in MMIO exits") {
+  if (!HaveKvm()) return;
+  for (const auto& code : {kLoop, kMmioLoop}) {
+    EndlessGuest endless(code);
+    endless.vcpu->Start();
+    for (int round = 0; round < 100; ++round) {
+      endless.AwaitProgress();
+      endless.Pause();
+      const uint32_t paused_at = endless.count();
+      for (int look = 0; look < 200; ++look) std::this_thread::yield();
+      REQUIRE(endless.count() == paused_at);
+      endless.vcpu->Resume();
+    }
+    endless.AwaitProgress();
+    endless.vcpu->Stop();
+  }
+}
+
+TEST_CASE("no wake-up is lost when pauses and resumes follow at once") {
+  if (!HaveKvm()) return;
+  EndlessGuest endless(kLoop);
+  endless.vcpu->Start();
+  for (int round = 0; round < 500; ++round) {
+    endless.vcpu->RequestPause();
+    if (round % 3 == 0) endless.vcpu->WaitUntilPaused();
+    endless.vcpu->Resume();
+    if (round % 7 == 0) endless.AwaitProgress();
+  }
+  endless.AwaitProgress();
+  endless.vcpu->Stop();
+}
+
+TEST_CASE("a halted vCPU can be paused, resumed and stopped") {
+  if (!HaveKvm()) return;
+  EndlessGuest endless({
+      0xff, 0x05, 0x00, 0x00, 0x30, 0x00,  // incl 0x300000
+      0xf4,                                // hlt, and no interrupt ever comes
+  });
+  endless.vcpu->Start();
+  while (endless.count() == 0) std::this_thread::yield();
+  for (int round = 0; round < 20; ++round) {
+    endless.Pause();
+    endless.vcpu->Resume();
+  }
+  CHECK(endless.count() == 1);
+  endless.vcpu->Stop();
+}
+
+TEST_CASE("a vCPU that is paused before it starts runs nothing until it is resumed") {
+  if (!HaveKvm()) return;
+  EndlessGuest endless(kLoop);
+  endless.vcpu->RequestPause();
+  endless.vcpu->Start();
+  endless.vcpu->WaitUntilPaused();
+  CHECK(endless.count() == 0);
+  endless.vcpu->Resume();
+  endless.AwaitProgress();
+}
+
+TEST_CASE("a paused vCPU can be stopped") {
+  if (!HaveKvm()) return;
+  EndlessGuest endless(kLoop);
+  endless.vcpu->Start();
+  endless.Pause();
+  endless.vcpu->Stop();
+}
+
+TEST_CASE("pausing a vCPU whose guest has died returns") {
+  if (!HaveKvm()) return;
+  EndlessGuest endless({0x0f, 0x0b});  // ud2, and there is no IDT
+  endless.vcpu->Start();
+  endless.Pause();
+  endless.vcpu->Resume();
+  endless.vcpu->Stop();
 }
 
 TEST_CASE("a sink's vectors connect, follow another message, and keep signals while disconnected") {

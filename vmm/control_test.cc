@@ -1,0 +1,384 @@
+// The real program, its guest on this machine's KVM, and a control client on its socket. Skipped,
+// with the reason, only where there is no /dev/kvm.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/json.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "blockcore/base/unique_fd.h"
+
+namespace minivmm {
+namespace {
+namespace json = boost::json;
+
+std::string program;
+std::string guest;
+
+bool HaveKvm() {
+  if (::access("/dev/kvm", F_OK) == 0) return true;
+  MESSAGE("skipped: this machine has no /dev/kvm");
+  return false;
+}
+
+// One end of a connection. What does not come within a minute never comes.
+class Stream {
+ public:
+  explicit Stream(UniqueFd fd) : fd_(std::move(fd)) {}
+
+  void Send(std::string_view text) const {
+    REQUIRE(::write(fd_.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  }
+
+  // Nothing at the end of the stream.
+  std::optional<char> Next() {
+    if (position_ == buffer_.size()) {
+      pollfd readable{fd_.get(), POLLIN, 0};
+      REQUIRE(::poll(&readable, 1, 60'000) == 1);
+      buffer_.resize(4096);
+      ssize_t count = ::read(fd_.get(), buffer_.data(), buffer_.size());
+      buffer_.resize(count > 0 ? static_cast<size_t>(count) : 0);
+      position_ = 0;
+      if (buffer_.empty()) return std::nullopt;
+    }
+    return buffer_[position_++];
+  }
+
+  std::string Line() {
+    std::string line;
+    for (std::optional<char> next = Next(); next && *next != '\n'; next = Next()) line += *next;
+    return line;
+  }
+
+  bool IsSilent() const {
+    pollfd readable{fd_.get(), POLLIN, 0};
+    return position_ == buffer_.size() && ::poll(&readable, 1, 0) == 0;
+  }
+
+ private:
+  UniqueFd fd_;
+  std::string buffer_;
+  size_t position_ = 0;
+};
+
+std::array<UniqueFd, 2> Pipe() {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+// The program under test, its guest's serial port, and a control client.
+class Vmm {
+ public:
+  explicit Vmm(const std::vector<std::string>& more = {}) {
+    const char* directory = std::getenv("TEST_TMPDIR");
+    socket_path_ = std::string(directory == nullptr ? "/tmp" : directory) + "/qmp";
+    ::unlink(socket_path_.c_str());
+    std::vector<std::string> arguments = {program,
+                                          "--kernel",
+                                          guest,
+                                          "-m",
+                                          "64",
+                                          "--serial",
+                                          "stdio",
+                                          "--device",
+                                          "pvpanic",
+                                          "--qmp",
+                                          "unix:" + socket_path_ + ",server=on,wait=off"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    std::array<UniqueFd, 2> input = Pipe();
+    std::array<UniqueFd, 2> output = Pipe();
+    std::vector<char*> raw;
+    for (std::string& argument : arguments) raw.push_back(argument.data());
+    raw.push_back(nullptr);
+    pid_ = ::fork();
+    REQUIRE(pid_ >= 0);
+    if (pid_ == 0) {
+      ::dup2(input[0].get(), STDIN_FILENO);
+      ::dup2(output[1].get(), STDOUT_FILENO);
+      ::execv(raw[0], raw.data());
+      ::_exit(127);
+    }
+    screen_fd_ = output[0].get();
+    REQUIRE(::fcntl(screen_fd_, F_SETPIPE_SZ, kScreenBytes) == kScreenBytes);
+    keyboard_.emplace(std::move(input[1]));
+    screen_.emplace(std::move(output[0]));
+    client_.emplace(Connect());
+    CHECK(client_->Line().find("\"QMP\"") != std::string::npos);
+    Command("qmp_capabilities");
+  }
+
+  ~Vmm() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+
+  // Its answer's value; events that come before it are kept for Event.
+  json::value Command(const std::string& name) {
+    client_->Send(json::serialize(json::object{{"execute", name}}) + "\n");
+    for (;;) {
+      json::object message = Message();
+      if (message.contains("event")) {
+        events_.push_back(std::move(message));
+        continue;
+      }
+      REQUIRE_MESSAGE(message.contains("return"), json::serialize(message));
+      return message["return"];
+    }
+  }
+
+  std::string Status() { return std::string(Command("query-status").at("status").as_string()); }
+
+  // The next event: its name, and behind a colon why, if it says so.
+  std::string Event() {
+    json::object message;
+    if (events_.empty()) {
+      message = Message();
+    } else {
+      message = events_.front();
+      events_.erase(events_.begin());
+    }
+    REQUIRE_MESSAGE(message.contains("event"), json::serialize(message));
+    std::string text(message["event"].as_string());
+    if (const json::value* data = message.if_contains("data")) {
+      for (const char* key : {"reason", "action"}) {
+        if (const json::value* why = data->as_object().if_contains(key)) {
+          text += ":" + std::string(why->as_string());
+        }
+      }
+    }
+    return text;
+  }
+
+  // Returns when the guest has printed so much that the pipe takes no more.
+  void AwaitFullScreen() {
+    for (int waiting = 0; waiting <= kScreenBytes - kPageBytes;) {
+      REQUIRE(::ioctl(screen_fd_, FIONREAD, &waiting) == 0);
+    }
+  }
+
+  void Type(char character) const { keyboard_->Send(std::string_view(&character, 1)); }
+  char Printed() { return screen_->Next().value_or('?'); }
+  bool PrintsNothing() const { return screen_->IsSilent(); }
+  void Signal(int number) const { ::kill(pid_, number); }
+
+  // Of the program, once the client has seen the end of the connection.
+  int ExitStatus() {
+    while (client_->Next()) {
+    }
+    return WaitForEnd();
+  }
+  // The client reads nothing any more, but does not go away either.
+  int WaitForEnd() {
+    int status = 0;
+    REQUIRE(::waitpid(std::exchange(pid_, 0), &status, 0) > 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  Stream& client() { return *client_; }
+
+ private:
+  json::object Message() {
+    const std::string line = client_->Line();
+    REQUIRE_FALSE(line.empty());
+    return json::parse(line).as_object();
+  }
+
+  UniqueFd Connect() const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    REQUIRE(socket_path_.size() < sizeof(address.sun_path));
+    std::memcpy(address.sun_path, socket_path_.c_str(), socket_path_.size() + 1);
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    while (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+      REQUIRE(::waitpid(pid_, nullptr, WNOHANG) == 0);  // it is still on the way to its socket
+      ::poll(nullptr, 0, 1);
+    }
+    return fd;
+  }
+
+  static constexpr int kPageBytes = 4096;
+  static constexpr int kScreenBytes = 4 * kPageBytes;
+
+  std::string socket_path_;
+  int screen_fd_ = -1;
+  pid_t pid_ = 0;
+  std::optional<Stream> keyboard_;
+  std::optional<Stream> screen_;
+  std::optional<Stream> client_;
+  std::vector<json::object> events_;
+};
+
+TEST_CASE("stop halts the guest, cont lets it go on where it was") {
+  if (!HaveKvm()) return;
+  Vmm vmm;
+  CHECK(vmm.Printed() == 'S');
+  CHECK(vmm.Status() == "running");
+  for (int round = 0; round < 20; ++round) {
+    vmm.Command("stop");
+    CHECK(vmm.Event() == "STOP");
+    CHECK(vmm.Status() == "paused");
+    vmm.Type('a');
+    CHECK(vmm.Status() == "paused");  // the character has had its time
+    CHECK(vmm.PrintsNothing());
+    vmm.Command("cont");
+    CHECK(vmm.Event() == "RESUME");
+    CHECK(vmm.Printed() == 'a');
+  }
+  vmm.Type('o');
+  CHECK(vmm.Event() == "SHUTDOWN:guest-shutdown");
+  CHECK(vmm.ExitStatus() == 0);
+}
+
+TEST_CASE("a guest whose output nobody reads can be stopped, and none of it is lost") {
+  if (!HaveKvm()) return;
+  Vmm vmm;
+  CHECK(vmm.Printed() == 'S');
+  vmm.Type('f');
+  char expected = '0';
+  for (int round = 0; round < 5; ++round) {
+    vmm.AwaitFullScreen();
+    vmm.Command("stop");
+    CHECK(vmm.Event() == "STOP");
+    vmm.Command("cont");
+    CHECK(vmm.Event() == "RESUME");
+    for (int i = 0; i < 20'000; ++i) {
+      REQUIRE(vmm.Printed() == expected);
+      expected = expected == '9' ? '0' : static_cast<char>(expected + 1);
+    }
+  }
+  vmm.AwaitFullScreen();
+  vmm.Command("stop");
+  vmm.Command("quit");
+  CHECK(vmm.Event() == "STOP");
+  CHECK(vmm.Event() == "SHUTDOWN:host-qmp-quit");
+  CHECK(vmm.ExitStatus() == 0);
+}
+
+TEST_CASE("a machine that is to wait runs nothing before cont") {
+  if (!HaveKvm()) return;
+  Vmm vmm({"-S"});
+  CHECK(vmm.Status() == "prelaunch");
+  CHECK(vmm.PrintsNothing());
+  vmm.Command("cont");
+  CHECK(vmm.Event() == "RESUME");
+  CHECK(vmm.Printed() == 'S');
+  vmm.Command("quit");
+  CHECK(vmm.Event() == "SHUTDOWN:host-qmp-quit");
+  CHECK(vmm.ExitStatus() == 0);
+}
+
+TEST_CASE("system_reset and the guest's own reset start it again, and the client stays connected") {
+  if (!HaveKvm()) return;
+  Vmm vmm({"--smp", "2"});
+  CHECK(vmm.Printed() == 'S');
+  for (int round = 0; round < 5; ++round) {
+    vmm.Command("system_reset");
+    CHECK(vmm.Event() == "RESET:host-qmp-system-reset");
+    CHECK(vmm.Printed() == 'S');
+    vmm.Type('r');
+    CHECK(vmm.Event() == "RESET:guest-reset");
+    CHECK(vmm.Printed() == 'S');
+  }
+  vmm.Command("stop");
+  CHECK(vmm.Event() == "STOP");
+  vmm.Command("system_reset");
+  CHECK(vmm.Event() == "RESET:host-qmp-system-reset");
+  CHECK(vmm.Status() == "prelaunch");
+  CHECK(vmm.PrintsNothing());
+  vmm.Command("cont");
+  CHECK(vmm.Printed() == 'S');
+}
+
+TEST_CASE("system_powerdown raises the power button's interrupt, also of a paused guest") {
+  if (!HaveKvm()) return;
+  for (bool paused : {false, true}) {
+    Vmm vmm;
+    CHECK(vmm.Printed() == 'S');
+    if (paused) {
+      vmm.Command("stop");
+      CHECK(vmm.Event() == "STOP");
+    }
+    vmm.Command("system_powerdown");
+    CHECK(vmm.Event() == "POWERDOWN");
+    if (paused) {
+      CHECK(vmm.PrintsNothing());
+      vmm.Command("cont");
+    }
+    CHECK(vmm.Printed() == 'B');
+  }
+}
+
+TEST_CASE(
+    "a guest that panics, by pvpanic or by a triple fault, is reported and ends with status 1") {
+  if (!HaveKvm()) return;
+  for (char how : {'p', 't'}) {
+    Vmm vmm;
+    CHECK(vmm.Printed() == 'S');
+    vmm.Type(how);
+    CHECK(vmm.Event() == "GUEST_PANICKED:poweroff");
+    CHECK(vmm.Event() == "SHUTDOWN:guest-panic");
+    CHECK(vmm.ExitStatus() == 1);
+  }
+}
+
+TEST_CASE("with --no-reboot a reset by guest or client ends the program") {
+  if (!HaveKvm()) return;
+  for (bool by_client : {false, true}) {
+    Vmm vmm({"--no-reboot"});
+    CHECK(vmm.Printed() == 'S');
+    if (by_client) {
+      vmm.Command("system_reset");
+    } else {
+      vmm.Type('r');
+    }
+    CHECK(vmm.Event().starts_with("SHUTDOWN:"));
+    CHECK(vmm.ExitStatus() == 0);
+  }
+}
+
+TEST_CASE("a signal ends a paused machine, and the client is told") {
+  if (!HaveKvm()) return;
+  Vmm vmm;
+  vmm.Command("stop");
+  CHECK(vmm.Event() == "STOP");
+  vmm.Signal(SIGTERM);
+  CHECK(vmm.Event() == "SHUTDOWN:host-signal");
+  CHECK(vmm.ExitStatus() == 0);
+}
+
+TEST_CASE("a client that does not read does not hold up the end") {
+  if (!HaveKvm()) return;
+  Vmm vmm;
+  CHECK(vmm.Printed() == 'S');
+  std::string commands;
+  for (int i = 0; i < 200; ++i) commands += "{\"execute\":\"query-version\"}\n";
+  vmm.client().Send(commands);
+  vmm.Type('o');
+  CHECK(vmm.WaitForEnd() == 0);
+}
+
+}  // namespace
+}  // namespace minivmm
+
+// Arguments: minivmm, the guest.
+int main(int argc, char** argv) {
+  if (argc < 3) return 2;
+  minivmm::program = argv[1];
+  minivmm::guest = argv[2];
+  return doctest::Context(argc - 2, argv + 2).run();
+}

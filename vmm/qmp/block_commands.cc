@@ -1,0 +1,112 @@
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "blockcore/options.h"
+#include "vmm/qmp/block_stats.h"
+#include "vmm/qmp/command_sets.h"
+#include "vmm/qmp/qmp_events.h"
+#include "vmm/qmp/zone_query.h"
+
+namespace minivmm {
+namespace {
+namespace json = boost::json;
+
+// QEMU's BlockDeviceInfo. What minivmm has not (throttling, backing files, encryption) says so.
+json::object NodeMessage(const BlockNodeInfo& info) {
+  const BlockLimits& limits = info.node->limits();
+  json::object message{
+      {"node-name", info.name},
+      {"drv", info.driver},
+      {"file", info.filename},
+      {"ro", info.read_only},
+      {"active", true},
+      {"cache",
+       {{"writeback", true}, {"direct", info.cache_direct}, {"no-flush", info.cache_no_flush}}},
+      {"image",
+       {{"filename", info.filename},
+        {"format", info.driver},
+        {"virtual-size", limits.capacity_bytes}}},
+      {"backing_file_depth", 0},
+      {"detect_zeroes", "off"},
+      {"encrypted", false},
+      {"write_threshold", 0},
+  };
+  for (const char* rate : {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"}) {
+    message[rate] = 0;
+  }
+  if (limits.zoned != ZonedModel::kNone) message["x-zoned"] = ZonedLimitsMessage(limits);
+  return message;
+}
+
+QmpAnswer ListNodes(const BlockGraph& graph) {
+  json::array nodes;
+  for (const BlockNodeInfo& info : graph.Nodes()) {
+    if (!info.name.empty()) nodes.push_back(NodeMessage(info));
+  }
+  return nodes;
+}
+
+QmpAnswer ListDisks(const QmpTarget& target) {
+  const std::vector<BlockNodeInfo> nodes = target.graph.Nodes();
+  json::array disks;
+  for (const QmpDisk& disk : target.disks) {
+    json::object message{{"device", ""},       {"qdev", QomPath(disk.id)}, {"type", "unknown"},
+                         {"removable", false}, {"locked", false},          {"io-status", "ok"}};
+    const auto node = std::ranges::find(nodes, disk.backend->node_name(), &BlockNodeInfo::name);
+    if (node != nodes.end()) message["inserted"] = NodeMessage(*node);
+    disks.push_back(std::move(message));
+  }
+  return disks;
+}
+
+QmpAnswer ListStats(const QmpTarget& target) {
+  json::array disks;
+  for (const QmpDisk& disk : target.disks) {
+    disks.push_back(
+        json::object{{"device", ""},
+                     {"qdev", QomPath(disk.id)},
+                     {"node-name", disk.backend->node_name()},
+                     {"stats", BlockStats(disk.backend->Counters(), disk.backend->Latency())}});
+  }
+  return disks;
+}
+
+QmpAnswer AnswerOf(Result<void> result) {
+  if (!result) return QmpFailure(std::move(result.error().message));
+  return json::object();
+}
+
+QmpAnswer AddNode(BlockGraph& graph, const json::object& arguments) {
+  Result<Options> options = Options::Parse(json::serialize(arguments));
+  if (!options) return QmpFailure(std::move(options.error().message));
+  return AnswerOf(graph.Add(std::move(*options)));
+}
+
+}  // namespace
+
+void AddBlockCommands(QmpCommands& commands, const QmpTarget& target) {
+  BlockGraph& graph = target.graph;
+  commands.Add(
+      {.name = "query-block", .run = [&target](const json::object&) { return ListDisks(target); }});
+  commands.Add({.name = "query-named-block-nodes",
+                .parameters = {{"flat", QmpParameter::Type::kBoolean}},
+                .run = [&graph](const json::object&) { return ListNodes(graph); }});
+  // Only disks have counters, so that those of the nodes are the same.
+  commands.Add({.name = "query-blockstats",
+                .parameters = {{"query-nodes", QmpParameter::Type::kBoolean}},
+                .run = [&target](const json::object&) { return ListStats(target); }});
+  commands.Add(
+      {.name = "blockdev-add",
+       .parameters = {{"driver", QmpParameter::Type::kString, true},
+                      {"node-name", QmpParameter::Type::kString, true}},
+       .more_parameters = true,
+       .run = [&graph](const json::object& arguments) { return AddNode(graph, arguments); }});
+  commands.Add({.name = "blockdev-del",
+                .parameters = {{"node-name", QmpParameter::Type::kString, true}},
+                .run = [&graph](const json::object& arguments) {
+                  return AnswerOf(graph.Remove(arguments.at("node-name").get_string()));
+                }});
+}
+
+}  // namespace minivmm

@@ -1,0 +1,113 @@
+#include "vmm/supervisor.h"
+
+#include <utility>
+
+namespace minivmm {
+namespace {
+
+using Kind = MachineEvent::Kind;
+using Cause = MachineEvent::Cause;
+
+Cause CauseOf(StopRequest::Kind kind) {
+  switch (kind) {
+    case StopRequest::Kind::kPowerOff:
+    case StopRequest::Kind::kReset:
+    case StopRequest::Kind::kDebugExit:
+      return Cause::kGuest;
+    case StopRequest::Kind::kPanic:
+    case StopRequest::Kind::kFailure:
+      return Cause::kGuestPanic;
+    case StopRequest::Kind::kUserReset:
+    case StopRequest::Kind::kUserQuit:
+      return Cause::kClient;
+    case StopRequest::Kind::kSignal:
+      return Cause::kSignal;
+  }
+  return Cause::kNone;
+}
+
+bool IsReset(StopRequest::Kind kind) {
+  return kind == StopRequest::Kind::kReset || kind == StopRequest::Kind::kUserReset;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Supervisor>> Supervisor::Create(MainLoop& loop, Build build,
+                                                       bool no_reboot) {
+  std::unique_ptr<Supervisor> supervisor(new Supervisor(loop, std::move(build), no_reboot));
+  TRY_VOID(supervisor->BuildNext());
+  return supervisor;
+}
+
+Result<void> Supervisor::BuildNext() {
+  TRY(machine_, build_(++number_));
+  state_ = RunState::kPrelaunch;
+  return {};
+}
+
+Result<StopRequest> Supervisor::Run(bool start) {
+  if (start) Resume();
+  for (;;) {
+    StopRequest request = loop_.Run();
+    // The last word of a guest whose machine a client has reset meanwhile.
+    if (request.power_cycle != 0 && request.power_cycle != number_) continue;
+
+    const Cause cause = CauseOf(request.kind);
+    if (cause == Cause::kGuestPanic) Emit(Kind::kGuestPanicked, cause);
+    machine_->Stop();
+    machine_.reset();  // before the next one takes memory and disks
+    if (!IsReset(request.kind) || no_reboot_) {
+      EndWith(cause);
+      return request;
+    }
+    const bool was_running = state_ == RunState::kRunning;
+    if (Result<void> built = BuildNext(); !built) {
+      EndWith(Cause::kHostError);
+      return tl::unexpected(built.error());
+    }
+    Emit(Kind::kReset, cause);
+    if (was_running) {
+      machine_->Resume();
+      state_ = RunState::kRunning;
+    }
+  }
+}
+
+void Supervisor::Pause() {
+  if (state_ != RunState::kRunning) return;
+  machine_->Pause();
+  state_ = RunState::kPaused;
+  Emit(Kind::kStop);
+}
+
+void Supervisor::Resume() {
+  if (state_ == RunState::kRunning || state_ == RunState::kShutdown) return;
+  machine_->Resume();
+  state_ = RunState::kRunning;
+  Emit(Kind::kResume);
+}
+
+void Supervisor::PressPowerButton() {
+  if (state_ == RunState::kShutdown) return;
+  machine_->PressPowerButton();
+  Emit(Kind::kPowerdown);
+}
+
+void Supervisor::Reset() { loop_.RequestStop({.kind = StopRequest::Kind::kUserReset}); }
+
+void Supervisor::Quit() { loop_.RequestStop({.kind = StopRequest::Kind::kUserQuit}); }
+
+void Supervisor::SetEventSink(std::function<void(const MachineEvent&)> sink) {
+  sink_ = std::move(sink);
+}
+
+void Supervisor::Emit(MachineEvent::Kind kind, MachineEvent::Cause cause) {
+  if (sink_) sink_({.kind = kind, .cause = cause});
+}
+
+void Supervisor::EndWith(MachineEvent::Cause cause) {
+  state_ = RunState::kShutdown;
+  Emit(Kind::kShutdown, cause);
+}
+
+}  // namespace minivmm
