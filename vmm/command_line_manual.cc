@@ -67,7 +67,19 @@ Manual BuildManual() {
   manual.usage = {"--kernel FILE [OPTION | @FILE] ..."};
   manual.help_footer =
       "Options take one dash or two. Ctrl-a x quits. All details: minivmm --help=man | man -l -";
-  manual.sections = {OwnOptions(), BlockDrivers(), DriveManual()};
+  manual.sections = {
+      {.title = "DESCRIPTION",
+       .text =
+           "minivmm runs one virtual machine on KVM, for zoned storage. It starts a Linux kernel "
+           "directly and gives it the host's zoned block devices (SMR, ZNS, null_blk), zoned "
+           "disks in ordinary files, and ordinary disks, as virtio-blk-pci devices with every zone "
+           "operation. It needs no root: access to /dev/kvm and to the disks is enough.\n\n"
+           "Names and forms are those of QEMU where QEMU has the same thing; what QEMU has and "
+           "minivmm has not is refused by name."},
+      OwnOptions(),
+      BlockDrivers(),
+      DriveManual(),
+  };
   for (ManualSection& section : DeviceManual()) manual.sections.push_back(std::move(section));
   manual.sections.push_back(ForeignManual());
   manual.sections.push_back({

@@ -24,8 +24,18 @@ struct MachineEvent {
     kShutdown,       // the program is about to end
     kGuestPanicked,  // the guest said so through pvpanic, or died; kShutdown follows
   };
-  // Why, for kReset and kShutdown.
-  enum class Cause : uint8_t { kNone, kClient, kSignal, kGuest, kGuestPanic, kHostError };
+  // Why, for kReset and kShutdown; where a reset is not wanted (--no-reboot) it is the cause of
+  // kShutdown.
+  enum class Cause : uint8_t {
+    kNone,
+    kClientQuit,
+    kClientReset,
+    kSignal,
+    kGuestShutdown,
+    kGuestReset,
+    kGuestPanic,
+    kHostError,
+  };
 
   Kind kind = Kind::kStop;
   Cause cause = Cause::kNone;

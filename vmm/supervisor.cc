@@ -11,15 +11,17 @@ using Cause = MachineEvent::Cause;
 Cause CauseOf(StopRequest::Kind kind) {
   switch (kind) {
     case StopRequest::Kind::kPowerOff:
-    case StopRequest::Kind::kReset:
     case StopRequest::Kind::kDebugExit:
-      return Cause::kGuest;
+      return Cause::kGuestShutdown;
+    case StopRequest::Kind::kReset:
+      return Cause::kGuestReset;
     case StopRequest::Kind::kPanic:
     case StopRequest::Kind::kFailure:
       return Cause::kGuestPanic;
     case StopRequest::Kind::kUserReset:
+      return Cause::kClientReset;
     case StopRequest::Kind::kUserQuit:
-      return Cause::kClient;
+      return Cause::kClientQuit;
     case StopRequest::Kind::kSignal:
       return Cause::kSignal;
   }

@@ -18,8 +18,14 @@ using Notes = std::vector<std::string>;
 std::string Text(const MachineEvent& event) {
   static constexpr const char* kKinds[] = {"STOP",  "RESUME",   "POWERDOWN",
                                            "RESET", "SHUTDOWN", "GUEST_PANICKED"};
-  static constexpr const char* kCauses[] = {"",       ":client",      ":signal",
-                                            ":guest", ":guest-panic", ":host-error"};
+  static constexpr const char* kCauses[] = {"",
+                                            ":client-quit",
+                                            ":client-reset",
+                                            ":signal",
+                                            ":guest-shutdown",
+                                            ":guest-reset",
+                                            ":guest-panic",
+                                            ":host-error"};
   return std::string(kKinds[static_cast<size_t>(event.kind)]) +
          kCauses[static_cast<size_t>(event.cause)];
 }
@@ -79,7 +85,7 @@ TEST_CASE("a guest that powers off ends its machine, and the event says so") {
   Result<StopRequest> end = f.supervisor->Run(true);
   REQUIRE(end);
   CHECK(end->kind == Kind::kPowerOff);
-  CHECK(f.notes == Notes{"1 resume", "RESUME", "1 stop", "1 gone", "SHUTDOWN:guest"});
+  CHECK(f.notes == Notes{"1 resume", "RESUME", "1 stop", "1 gone", "SHUTDOWN:guest-shutdown"});
   CHECK(f.supervisor->run_state() == RunState::kShutdown);
 }
 
@@ -95,8 +101,8 @@ TEST_CASE(
     f.GuestAsks(Kind::kPowerOff, 2);
     REQUIRE(f.supervisor->Run(true));
     CHECK(f.notes == Notes{"1 resume", "RESUME", "1 stop", "1 gone",
-                           by_client ? "RESET:client" : "RESET:guest", "2 resume", "2 stop",
-                           "2 gone", "SHUTDOWN:guest"});
+                           by_client ? "RESET:client-reset" : "RESET:guest-reset", "2 resume",
+                           "2 stop", "2 gone", "SHUTDOWN:guest-shutdown"});
   }
 }
 
@@ -110,7 +116,7 @@ TEST_CASE("without reboot a reset by guest or client is the end") {
     }
     Result<StopRequest> end = f.supervisor->Run(true);
     REQUIRE(end);
-    CHECK(f.notes.back() == (by_client ? "SHUTDOWN:client" : "SHUTDOWN:guest"));
+    CHECK(f.notes.back() == (by_client ? "SHUTDOWN:client-reset" : "SHUTDOWN:guest-reset"));
     CHECK(f.notes.size() == 5);
   }
 }
@@ -129,7 +135,7 @@ TEST_CASE("pause and resume have an effect and an event only when they change so
   });
   REQUIRE(f.supervisor->Run(true));
   CHECK(f.notes == Notes{"1 resume", "RESUME", "1 pause", "STOP", "1 resume", "RESUME", "1 stop",
-                         "1 gone", "SHUTDOWN:client"});
+                         "1 gone", "SHUTDOWN:client-quit"});
 }
 
 TEST_CASE("a machine that is to wait starts when a client resumes it") {
@@ -143,7 +149,7 @@ TEST_CASE("a machine that is to wait starts when a client resumes it") {
   });
   f.GuestAsks(Kind::kPowerOff, 1);
   REQUIRE(f.supervisor->Run(false));
-  CHECK(f.notes == Notes{"1 resume", "RESUME", "1 stop", "1 gone", "SHUTDOWN:guest"});
+  CHECK(f.notes == Notes{"1 resume", "RESUME", "1 stop", "1 gone", "SHUTDOWN:guest-shutdown"});
 }
 
 TEST_CASE("a paused machine that is reset stays where it is, at its start, until it is resumed") {
@@ -161,8 +167,8 @@ TEST_CASE("a paused machine that is reset stays where it is, at its start, until
   f.GuestAsks(Kind::kPowerOff, 2);
   REQUIRE(f.supervisor->Run(true));
   CHECK(f.notes == Notes{"1 resume", "RESUME", "1 pause", "STOP", "1 stop", "1 gone",
-                         "RESET:client", "2 resume", "RESUME", "2 stop", "2 gone",
-                         "SHUTDOWN:guest"});
+                         "RESET:client-reset", "2 resume", "RESUME", "2 stop", "2 gone",
+                         "SHUTDOWN:guest-shutdown"});
 }
 
 TEST_CASE("a paused machine can be ended by a client and by a signal") {
@@ -179,7 +185,7 @@ TEST_CASE("a paused machine can be ended by a client and by a signal") {
     Result<StopRequest> end = f.supervisor->Run(true);
     REQUIRE(end);
     CHECK(end->kind == (by_signal ? Kind::kSignal : Kind::kUserQuit));
-    CHECK(f.notes.back() == (by_signal ? "SHUTDOWN:signal" : "SHUTDOWN:client"));
+    CHECK(f.notes.back() == (by_signal ? "SHUTDOWN:signal" : "SHUTDOWN:client-quit"));
   }
 }
 
@@ -193,7 +199,7 @@ TEST_CASE("the power button reaches the machine, running or not, and has an even
   });
   REQUIRE(f.supervisor->Run(true));
   CHECK(f.notes == Notes{"1 resume", "RESUME", "1 button", "POWERDOWN", "1 pause", "STOP",
-                         "1 button", "POWERDOWN", "1 stop", "1 gone", "SHUTDOWN:client"});
+                         "1 button", "POWERDOWN", "1 stop", "1 gone", "SHUTDOWN:client-quit"});
 }
 
 TEST_CASE("a guest that panics or dies is reported before the end") {
@@ -250,7 +256,7 @@ TEST_CASE("a stop request that comes before the start is seen, and kept for the 
   Result<StopRequest> end = f.supervisor->Run(false);
   REQUIRE(end);
   CHECK(end->kind == Kind::kUserQuit);
-  CHECK(f.notes == Notes{"1 stop", "1 gone", "SHUTDOWN:client"});
+  CHECK(f.notes == Notes{"1 stop", "1 gone", "SHUTDOWN:client-quit"});
 }
 
 }  // namespace

@@ -32,15 +32,19 @@ std::string_view NameOf(MachineEvent::Kind kind) {
   return "";
 }
 
-std::string_view ReasonOf(const MachineEvent& event) {
-  const bool is_reset = event.kind == MachineEvent::Kind::kReset;
-  switch (event.cause) {
-    case MachineEvent::Cause::kClient:
-      return is_reset ? "host-qmp-system-reset" : "host-qmp-quit";
+// QEMU's ShutdownCause.
+std::string_view ReasonOf(MachineEvent::Cause cause) {
+  switch (cause) {
+    case MachineEvent::Cause::kClientQuit:
+      return "host-qmp-quit";
+    case MachineEvent::Cause::kClientReset:
+      return "host-qmp-system-reset";
     case MachineEvent::Cause::kSignal:
       return "host-signal";
-    case MachineEvent::Cause::kGuest:
-      return is_reset ? "guest-reset" : "guest-shutdown";
+    case MachineEvent::Cause::kGuestShutdown:
+      return "guest-shutdown";
+    case MachineEvent::Cause::kGuestReset:
+      return "guest-reset";
     case MachineEvent::Cause::kGuestPanic:
       return "guest-panic";
     case MachineEvent::Cause::kHostError:
@@ -62,10 +66,11 @@ QmpTime QmpTime::Now() {
 
 json::object MachineEventMessage(const MachineEvent& event, QmpTime time) {
   json::object message = Message(NameOf(event.kind), time);
-  const bool by_guest =
-      event.cause == MachineEvent::Cause::kGuest || event.cause == MachineEvent::Cause::kGuestPanic;
+  const bool by_guest = event.cause == MachineEvent::Cause::kGuestShutdown ||
+                        event.cause == MachineEvent::Cause::kGuestReset ||
+                        event.cause == MachineEvent::Cause::kGuestPanic;
   if (event.kind == MachineEvent::Kind::kReset || event.kind == MachineEvent::Kind::kShutdown) {
-    message["data"] = json::object{{"guest", by_guest}, {"reason", ReasonOf(event)}};
+    message["data"] = json::object{{"guest", by_guest}, {"reason", ReasonOf(event.cause)}};
   } else if (event.kind == MachineEvent::Kind::kGuestPanicked) {
     message["data"] = json::object{{"action", "poweroff"}};
   }

@@ -26,12 +26,14 @@ TEST_CASE("events have the bytes that QEMU's clients expect") {
   const auto shutdown = [&](bool guest, std::string_view reason) {
     return begin + fmt::format(R"(SHUTDOWN","data":{{"guest":{},"reason":"{}"}}}})", guest, reason);
   };
-  CHECK(Text(Kind::kShutdown, Cause::kGuest) == shutdown(true, "guest-shutdown"));
+  CHECK(Text(Kind::kShutdown, Cause::kGuestShutdown) == shutdown(true, "guest-shutdown"));
   CHECK(Text(Kind::kShutdown, Cause::kGuestPanic) == shutdown(true, "guest-panic"));
-  CHECK(Text(Kind::kShutdown, Cause::kClient) == shutdown(false, "host-qmp-quit"));
+  CHECK(Text(Kind::kShutdown, Cause::kClientQuit) == shutdown(false, "host-qmp-quit"));
+  CHECK(Text(Kind::kShutdown, Cause::kGuestReset) == shutdown(true, "guest-reset"));
+  CHECK(Text(Kind::kShutdown, Cause::kClientReset) == shutdown(false, "host-qmp-system-reset"));
   CHECK(Text(Kind::kShutdown, Cause::kSignal) == shutdown(false, "host-signal"));
   CHECK(Text(Kind::kShutdown, Cause::kHostError) == shutdown(false, "host-error"));
-  CHECK(Text(Kind::kReset, Cause::kGuest) ==
+  CHECK(Text(Kind::kReset, Cause::kGuestReset) ==
         begin + R"(RESET","data":{"guest":true,"reason":"guest-reset"}})");
 }
 

@@ -168,8 +168,8 @@ TEST_CASE("why the machine resets, panics and ends is told, also when the server
   client.Negotiate();
   using Kind = MachineEvent::Kind;
   using Cause = MachineEvent::Cause;
-  server.machine.Tell({Kind::kReset, Cause::kGuest});
-  server.machine.Tell({Kind::kReset, Cause::kClient});
+  server.machine.Tell({Kind::kReset, Cause::kGuestReset});
+  server.machine.Tell({Kind::kReset, Cause::kClientReset});
   server.machine.Tell({Kind::kGuestPanicked, Cause::kNone});
   server.machine.Tell({Kind::kShutdown, Cause::kGuestPanic});
   server.server.reset();
