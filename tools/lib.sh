@@ -42,11 +42,11 @@ with_progress() {
 }
 last_progress=-1
 
-# build_programs: builds minivmm, minivmm-img and what the guests' suites run beside them,
+# build_programs: builds minivmm, minivmm-img, minivmm-io and what the guests' suites run beside them,
 # optimized, and sets their paths.
 build_programs() {
   with_progress "building minivmm" bazel build --config=opt \
-    //vmm:minivmm //tools/img:minivmm-img //guest-tests/bare-metal:guest \
+    //vmm:minivmm //tools/img:minivmm-img //tools/io:minivmm-io //guest-tests/bare-metal:guest \
     //blockcore:host_device_zoned_test || return
   built=$(bazel info --config=opt bazel-bin 2>/dev/null)
   minivmm=$built/vmm/minivmm
