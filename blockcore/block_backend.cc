@@ -28,6 +28,9 @@ uint64_t Now_ns() {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
+// What an off_t can say, in whole blocks.
+constexpr uint64_t kMaxDiskBytes = (uint64_t{1} << 63) - 64_KiB;
+
 bool IsZoneOperation(BlockOp op) { return op >= BlockOp::kZoneAppend; }
 
 }  // namespace
@@ -100,6 +103,28 @@ void BlockBackend::Submit(IoThread& thread, BlockRequest& request) {
   request.may_unmap = request.may_unmap && root_.limits().discard;
   request.submitted_ns = Now_ns();
   root_.Submit(thread, request);
+}
+
+Result<void> BlockBackend::Grow(uint64_t capacity_bytes) {
+  const BlockLimits& limits = root_.limits();
+  auto refuse = [&](std::string_view why) {
+    return Fail("cannot resize '{}' to {} bytes: {}", node_name_, capacity_bytes, why);
+  };
+  if (limits.read_only) return refuse("it is read-only");
+  if (limits.zoned != ZonedModel::kNone) {
+    return refuse("a zoned disk grows while no guest has it: minivmm-img resize");
+  }
+  if (capacity_bytes < limits.capacity_bytes) {
+    return refuse(fmt::format("it has {} bytes, and a guest's disk can only grow",
+                              limits.capacity_bytes.bytes()));
+  }
+  if (!IsAligned(capacity_bytes, limits.logical_block_bytes) || capacity_bytes > kMaxDiskBytes) {
+    return refuse(fmt::format("it must be a multiple of {}, up to {}", limits.logical_block_bytes,
+                              kMaxDiskBytes));
+  }
+  if (capacity_bytes == limits.capacity_bytes) return {};
+  Result<void> grown = root_.Grow(capacity_bytes);
+  return grown ? grown : refuse(grown.error().message);
 }
 
 size_t BlockBackend::ShardOfThread() {

@@ -85,6 +85,10 @@ class BlockBackend : public BlockNode {
   // the request says. Takes back may_unmap where the disk has no discard.
   void Submit(IoThread& thread, BlockRequest& request) override;
 
+  // As BlockNode::Grow, with checks: fails also for read-only and for zoned disks, and for a size that
+  // is not a larger multiple of the logical block.
+  Result<void> Grow(uint64_t capacity_bytes) override;
+
   // Any thread. Requests that complete meanwhile may be in one number and not yet in another.
   BlockCounters Counters() const;
   BlockLatency Latency() const;

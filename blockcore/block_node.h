@@ -4,17 +4,36 @@
 #ifndef MINIVMM_BLOCKCORE_BLOCK_NODE_H_
 #define MINIVMM_BLOCKCORE_BLOCK_NODE_H_
 
+#include <atomic>
 #include <cstdint>
 
+#include "blockcore/base/result.h"
 #include "blockcore/block_request.h"
 
 namespace minivmm {
 
 class IoThread;
 
-// What a disk is and how it may be used. Constant for the node's life.
+// The size of a disk: I/O threads read it while the main thread may change it.
+class Capacity {
+ public:
+  Capacity(uint64_t bytes) : bytes_(bytes) {}
+  Capacity(const Capacity& other) : bytes_(other.bytes()) {}
+  Capacity& operator=(const Capacity& other) {
+    bytes_.store(other.bytes(), std::memory_order_relaxed);
+    return *this;
+  }
+
+  uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  operator uint64_t() const { return bytes(); }
+
+ private:
+  std::atomic<uint64_t> bytes_;
+};
+
+// What a disk is and how it may be used. Constant for the node's life, but for what Resize changes.
 struct BlockLimits {
-  uint64_t capacity_bytes = 0;          // a multiple of logical_block_bytes
+  Capacity capacity_bytes = 0;          // a multiple of logical_block_bytes
   uint32_t logical_block_bytes = 512;   // power of two, 512 to 64 KiB: unit of addressing
   uint32_t physical_block_bytes = 512;  // power of two, >= logical
   bool read_only = false;
@@ -44,6 +63,13 @@ class BlockNode {
   // Starts `request` on `thread`, which must be the calling thread. The request completes exactly
   // once, through IoThread::Complete on the same thread, never inside Submit.
   virtual void Submit(IoThread& thread, BlockRequest& request) = 0;
+
+  // Makes the disk larger, while requests go on; limits().capacity_bytes says so afterwards.
+  // `capacity_bytes` is a larger multiple of the logical block. Main thread. Fails when the node
+  // cannot, which is then as it was.
+  virtual Result<void> Grow(uint64_t capacity_bytes) {
+    return Fail("a disk of this kind cannot become {} bytes long", capacity_bytes);
+  }
 };
 
 }  // namespace minivmm

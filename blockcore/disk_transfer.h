@@ -80,9 +80,11 @@ class PlainDisk : public BlockNode {
     transfer_.Submit(thread, request);
   }
 
- private:
+ protected:
   UniqueFd fd_;
   BlockLimits limits_;
+
+ private:
   DiskTransfer transfer_;
 };
 

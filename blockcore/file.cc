@@ -73,6 +73,19 @@ uint32_t ProbeDirectIoBlock(int fd) {
   return ::pread(fd, block, kSectorBytes, 0) >= 0 ? kSectorBytes : kLargeBlockBytes;
 }
 
+class FileDisk : public PlainDisk {
+ public:
+  using PlainDisk::PlainDisk;
+
+  Result<void> Grow(uint64_t capacity_bytes) override {
+    if (::ftruncate(fd_.get(), static_cast<off_t>(capacity_bytes)) != 0) {
+      return Fail("cannot make the file {} bytes long: {}", capacity_bytes, ErrnoText(errno));
+    }
+    limits_.capacity_bytes = capacity_bytes;
+    return {};
+  }
+};
+
 }  // namespace
 
 Result<std::unique_ptr<BlockNode>> OpenFile(const FileOptions& options) {
@@ -114,7 +127,7 @@ Result<std::unique_ptr<BlockNode>> OpenFile(const FileOptions& options) {
                                .alignment = alignment,
                                .zeroes_past_end = true,
                                .no_flush = options.cache_no_flush};
-  return std::make_unique<PlainDisk>(std::move(fd), limits, std::move(transfer));
+  return std::make_unique<FileDisk>(std::move(fd), limits, std::move(transfer));
 }
 
 }  // namespace minivmm

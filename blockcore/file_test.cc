@@ -557,6 +557,29 @@ TEST_CASE("raw shows a part of its child") {
   CHECK(std::equal(written.begin(), written.end(), content.begin() + 64_KiB + 512));
 }
 
+TEST_CASE("A file and what stands on all of it grow; a part of it does not") {
+  auto thread = StartThread();
+  TestFile file(1_MiB);
+  auto child = Open({.filename = file.path()});
+  auto raw = CreateRaw(*child, {});
+  REQUIRE(raw.has_value());
+  REQUIRE((*raw)->Grow(3_MiB).has_value());
+  CHECK((*raw)->limits().capacity_bytes == 3_MiB);
+  CHECK(child->limits().capacity_bytes == 3_MiB);
+  CHECK(file.Content().size() == 3_MiB);
+  std::vector<uint8_t> data = RandomBytes(4096, 3);
+  CHECK(Transfer(*thread, **raw, BlockOp::kWrite, 3_MiB - 4096, data.data(), 4096) ==
+        BlockStatus::kOk);
+
+  auto part = CreateRaw(*child, {.offset_bytes = 64_KiB});
+  REQUIRE(part.has_value());
+  CHECK(part->get()->Grow(4_MiB).error().message.find("a part of another disk") !=
+        std::string::npos);
+  CHECK(child->limits().capacity_bytes == 3_MiB);
+  NullNode null({});
+  CHECK_FALSE(null.Grow(2_GiB).has_value());
+}
+
 TEST_CASE("raw hands zeroes to its part of the child") {
   auto thread = StartThread();
   TestFile file(64_KiB);

@@ -12,6 +12,7 @@ class RawNode : public BlockNode {
       : child_(child),
         limits_(limits),
         offset_bytes_(options.offset_bytes),
+        is_part_(options.offset_bytes != 0 || options.size_bytes.has_value()),
         no_flush_(options.cache_no_flush) {}
 
   const BlockLimits& limits() const override { return limits_; }
@@ -33,10 +34,18 @@ class RawNode : public BlockNode {
     child_.Submit(thread, request);
   }
 
+  Result<void> Grow(uint64_t capacity_bytes) override {
+    if (is_part_) return Fail("it is a part of another disk: offset= and size= say how long it is");
+    TRY_VOID(child_.Grow(capacity_bytes));
+    limits_.capacity_bytes = capacity_bytes;
+    return {};
+  }
+
  private:
   BlockNode& child_;
   BlockLimits limits_;
   uint64_t offset_bytes_;
+  bool is_part_;
   bool no_flush_;
 };
 

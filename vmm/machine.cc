@@ -217,6 +217,11 @@ void Machine::Pause() {
   for (auto& vcpu : vcpus_) vcpu->WaitUntilPaused();
 }
 
+void Machine::ShowDiskSize(size_t disk) {
+  const uint64_t sectors = parts_.drives.at(disk)->limits().capacity_bytes / kSectorBytes;
+  disks_.at(disk).function->ChangeConfig([&] { disks_[disk].device->SetCapacity(sectors); });
+}
+
 void Machine::PressPowerButton() { power_button_->Notify(); }
 
 void Machine::Stop() {

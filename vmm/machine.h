@@ -65,6 +65,7 @@ class Machine final : public PowerCycle {
   void Resume() override;
   void Pause() override;
   void PressPowerButton() override;
+  void ShowDiskSize(size_t disk) override;
   void Stop() override;
 
   // What has been built, for people.

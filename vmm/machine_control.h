@@ -8,6 +8,7 @@
 #ifndef MINIVMM_VMM_MACHINE_CONTROL_H_
 #define MINIVMM_VMM_MACHINE_CONTROL_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 
@@ -54,6 +55,8 @@ class MachineControl {
   virtual void Resume() = 0;
   // The guest's operating system learns that its user wants to switch off; nothing more.
   virtual void PressPowerButton() = 0;
+  // The guest learns that a disk of its, counted as on the command line, has become larger.
+  virtual void ShowDiskSize(size_t disk) = 0;
   // These two return at once; what they ask for happens when the main loop is next without work.
   virtual void Reset() = 0;
   virtual void Quit() = 0;

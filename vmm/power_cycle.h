@@ -5,6 +5,8 @@
 #ifndef MINIVMM_VMM_POWER_CYCLE_H_
 #define MINIVMM_VMM_POWER_CYCLE_H_
 
+#include <cstddef>
+
 namespace minivmm {
 
 class PowerCycle {
@@ -17,6 +19,8 @@ class PowerCycle {
   virtual void Pause() = 0;
   // Raises the power button's interrupt; a paused guest finds it when it goes on.
   virtual void PressPowerButton() = 0;
+  // The driver of the disk learns that it has become larger.
+  virtual void ShowDiskSize(size_t disk) = 0;
   // When it returns no vCPU runs, and all requests that the guest made of its disks are finished.
   // Nothing can be started again.
   virtual void Stop() = 0;

@@ -130,12 +130,16 @@ const Rule kRules[] = {
     {SCMP_SYS(fcntl), kMain, "descriptors; locks of disks that a client adds"},
     {SCMP_SYS(openat), kMain, "disks that a client adds; Landlock says which"},
     {SCMP_SYS(newfstatat), kMain, "the same"},
+    {SCMP_SYS(access), kMain, "the same"},
+    {SCMP_SYS(faccessat), kMain, "the same"},
+    {SCMP_SYS(faccessat2), kMain, "the same"},
     {SCMP_SYS(statx), kMain, "the same"},
     {SCMP_SYS(fstatfs), kMain, "the same"},
     {SCMP_SYS(lseek), kMain, "the same"},
     {SCMP_SYS(pread64), kMain, "the same"},
     {SCMP_SYS(readlink), kMain, "the same"},
     {SCMP_SYS(getdents64), kMain, "the same"},
+    {SCMP_SYS(ftruncate), kMain, "disks that a client makes larger"},
     {SCMP_SYS(unlink), kMain, "a control socket, at the end"},
 };
 

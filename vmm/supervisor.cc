@@ -95,6 +95,10 @@ void Supervisor::PressPowerButton() {
   Emit(Kind::kPowerdown);
 }
 
+void Supervisor::ShowDiskSize(size_t disk) {
+  if (state_ != RunState::kShutdown) machine_->ShowDiskSize(disk);
+}
+
 void Supervisor::Reset() { loop_.RequestStop({.kind = StopRequest::Kind::kUserReset}); }
 
 void Supervisor::Quit() { loop_.RequestStop({.kind = StopRequest::Kind::kUserQuit}); }

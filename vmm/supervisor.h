@@ -39,6 +39,7 @@ class Supervisor final : public MachineControl {
   void Pause() override;
   void Resume() override;
   void PressPowerButton() override;
+  void ShowDiskSize(size_t disk) override;
   void Reset() override;
   void Quit() override;
   void SetEventSink(std::function<void(const MachineEvent&)> sink) override;

@@ -65,6 +65,9 @@ class Fixture {
     void Resume() override { notes_.push_back(name_ + "resume"); }
     void Pause() override { notes_.push_back(name_ + "pause"); }
     void PressPowerButton() override { notes_.push_back(name_ + "button"); }
+    void ShowDiskSize(size_t disk) override {
+      notes_.push_back(fmt::format("{}disk {}", name_, disk));
+    }
     void Stop() override { notes_.push_back(name_ + "stop"); }
 
    private:

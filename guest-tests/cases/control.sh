@@ -31,7 +31,7 @@ beats=0
 while kill -0 $button 2>/dev/null; do
   dd if="$disk" of=/dev/null bs=4k count=8 iflag=direct 2>/dev/null || not_ok reads-under-way "beat $beats"
   beats=$((beats + 1))
-  echo "@beat $beats"
+  echo "@beat $beats $(cat "/sys/block/${disk#/dev/}/size") sectors"
 done
 # struct input_event: type 1 is a key, code 116 the power key, value 1 pressed
 expect power-key "1 116 1" "$(od -A n -t u2 -j 16 -N 4 /tmp/pressed | awk '{ print $1, $2 }') $(od -A n -t u4 -j 20 -N 4 /tmp/pressed | tr -d ' ')"

@@ -1,5 +1,5 @@
 # A guest controlled from outside by QMP: counters, stop and cont, reset, the power button, a panic.
-# Needs only KVM.
+# Needs KVM and null_blk.
 # shellcheck shell=bash disable=SC2034,SC2054,SC2154
 
 # start_controlled CASES [KERNEL_ARGUMENT...]: the VMM with QMP on its standard input and output, and
@@ -114,6 +114,16 @@ controlled_run() {
   expect_same stands-still "$before" "$after"
   qmp cont && expect_event RESUME RESUME
   await_console '^@beat' $((after + 5)) && ok goes-on
+
+  qmp block_resize '{"node-name":"drive0","size":33554432}' &&
+    await_console '^@beat [0-9]* 65536 sectors' 1 && ok guest-sees-larger-disk
+
+  if make_zoned mvcontrol size=64 zone_nr_conv=2; then
+    qmp blockdev-add '{"node-name":"added","driver":"host_device","filename":"/dev/mvcontrol"}' &&
+      qmp query-zones '{"node-name":"added","offset":8388608,"count":1}' &&
+      if [[ $message == *'"condition":"empty"'* ]]; then ok added-zones; else not_ok added-zones "$message"; fi
+    qmp blockdev-del '{"node-name":"added"}' && ok added-and-removed
+  fi
 
   qmp system_powerdown && expect_event POWERDOWN POWERDOWN
   expect_event SHUTDOWN guest-shutdown 120

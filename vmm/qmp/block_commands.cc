@@ -83,6 +83,24 @@ QmpAnswer AddNode(BlockGraph& graph, const json::object& arguments) {
   return AnswerOf(graph.Add(std::move(*options)));
 }
 
+// By the id of the device, which is also a QOM path's part, or by its node.
+QmpAnswer ResizeDisk(const QmpTarget& target, const json::object& arguments) {
+  auto named = [&arguments](const char* key, const std::string& name) {
+    const json::value* given = arguments.if_contains(key);
+    return given != nullptr && given->get_string() == name;
+  };
+  const int64_t size = arguments.at("size").to_number<int64_t>();
+  if (size < 0) return QmpFailure("Parameter 'size' expects a >0 size");
+  for (size_t i = 0; i < target.disks.size(); ++i) {
+    const QmpDisk& disk = target.disks[i];
+    if (!named("device", disk.id) && !named("node-name", disk.backend->node_name())) continue;
+    Result<void> grown = disk.backend->Grow(static_cast<uint64_t>(size));
+    if (grown) target.control.ShowDiskSize(i);
+    return AnswerOf(std::move(grown));
+  }
+  return QmpFailure("no such disk: 'device' is the id of a device, 'node-name' that of its node");
+}
+
 }  // namespace
 
 void AddBlockCommands(QmpCommands& commands, const QmpTarget& target) {
@@ -102,6 +120,12 @@ void AddBlockCommands(QmpCommands& commands, const QmpTarget& target) {
                       {"node-name", QmpParameter::Type::kString, true}},
        .more_parameters = true,
        .run = [&graph](const json::object& arguments) { return AddNode(graph, arguments); }});
+  commands.Add(
+      {.name = "block_resize",
+       .parameters = {{"device", QmpParameter::Type::kString},
+                      {"node-name", QmpParameter::Type::kString},
+                      {"size", QmpParameter::Type::kInteger, true}},
+       .run = [&target](const json::object& arguments) { return ResizeDisk(target, arguments); }});
   commands.Add({.name = "blockdev-del",
                 .parameters = {{"node-name", QmpParameter::Type::kString, true}},
                 .run = [&graph](const json::object& arguments) {

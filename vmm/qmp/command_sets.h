@@ -26,7 +26,8 @@ class ZoneQuery;
 // system_reset, quit.
 void AddMachineCommands(QmpCommands& commands, const QmpTarget& target);
 
-// query-block, query-named-block-nodes, query-blockstats, blockdev-add, blockdev-del.
+// query-block, query-named-block-nodes, query-blockstats, block_resize (disks grow, and are not zoned),
+// blockdev-add, blockdev-del.
 void AddBlockCommands(QmpCommands& commands, const QmpTarget& target);
 
 // query-zones. Its report is a request to the disk, and is counted with those of the guest.

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <utility>
+#include <vector>
 
 #include "vmm/machine_control.h"
 
@@ -24,6 +25,7 @@ class FakeMachine : public MachineControl {
     }
   }
   void PressPowerButton() override { Tell({MachineEvent::Kind::kPowerdown}); }
+  void ShowDiskSize(size_t disk) override { grown_disks.push_back(disk); }
   void Reset() override { ++resets; }
   void Quit() override { ++quits; }
   void SetEventSink(std::function<void(const MachineEvent&)> sink) override {
@@ -38,6 +40,7 @@ class FakeMachine : public MachineControl {
 
   int resets = 0;
   int quits = 0;
+  std::vector<size_t> grown_disks;
 
  private:
   RunState state_ = RunState::kPrelaunch;

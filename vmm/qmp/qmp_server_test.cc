@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <random>
 #include <string>
@@ -312,6 +313,34 @@ TEST_CASE("nodes come and go, and a node in use stays") {
   CHECK(remove("nope").contains("error"));
   CHECK(remove("r").contains("return"));
   CHECK(count_nodes() == 1);
+}
+
+TEST_CASE("a disk of the guest grows, and the guest is told; nothing else can be resized") {
+  TestDirectory directory;
+  const std::string path = directory.File("grows.img");
+  std::ofstream(path) << std::string(4096, 'x');
+  TestServer server;
+  server.AddDisk(fmt::format("node-name=d0,driver=file,filename={}", path));
+  REQUIRE(server.graph.Add("node-name=d1,driver=null-co,size=1M").has_value());
+  REQUIRE(server.Start().has_value());
+  Client client(server);
+  client.Negotiate();
+  const auto resize = [&](std::string_view arguments) {
+    return client.Ask(fmt::format(R"({{"execute":"block_resize","arguments":{}}})", arguments));
+  };
+  CHECK(resize(R"({"node-name":"d0","size":8192})").contains("return"));
+  CHECK(server.machine.grown_disks == std::vector<size_t>{0});
+  CHECK(std::filesystem::file_size(path) == 8192);
+  for (const char* wrong :
+       {R"({"node-name":"d0"})", R"({"node-name":"d0","size":-1})", R"({"size":16384})",
+        R"({"node-name":"d0","size":4096})", R"({"node-name":"d0","size":8193})",
+        R"({"node-name":"d0","size":9223372036854775807})", R"({"node-name":"d1","size":2097152})",
+        R"({"node-name":"nope","size":16384})", R"({"node-name":"d0","size":"16384"})"}) {
+    CAPTURE(wrong);
+    CHECK(resize(wrong).contains("error"));
+  }
+  CHECK(server.machine.grown_disks.size() == 1);
+  CHECK(std::filesystem::file_size(path) == 8192);
 }
 
 TEST_CASE("zones are reported in pieces, from the disk of the guest and from a node without user") {
