@@ -11,17 +11,6 @@
 namespace minivmm {
 namespace {
 
-bool ChangesTheDisk(BlockOp op) {
-  switch (op) {
-    case BlockOp::kRead:
-    case BlockOp::kFlush:
-    case BlockOp::kZoneReport:
-      return false;
-    default:
-      return true;
-  }
-}
-
 uint64_t Now_ns() {
   timespec now;
   ::clock_gettime(CLOCK_MONOTONIC, &now);

@@ -38,6 +38,10 @@ enum class BlockOp : uint8_t {
   kZoneResetAll,  // offset ignored
 };
 
+constexpr bool ChangesTheDisk(BlockOp op) {
+  return op != BlockOp::kRead && op != BlockOp::kFlush && op != BlockOp::kZoneReport;
+}
+
 // The one enum of results that callers branch on. Each maps to one virtio status
 // (devices/virtio_blk_request.h).
 enum class BlockStatus : uint8_t {

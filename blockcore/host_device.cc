@@ -20,7 +20,7 @@
 #include "blockcore/disk_transfer.h"
 #include "blockcore/io_thread.h"
 #include "blockcore/zone_ioctl.h"
-#include "blockcore/zone_queue.h"
+#include "blockcore/zoned_device.h"
 
 namespace minivmm {
 namespace {
@@ -28,53 +28,6 @@ namespace {
 // Appends are written by us at the write pointer, so the host sets no limit. This one keeps a
 // guest's appends short enough for zones not to wait long, and long enough for full speed.
 constexpr uint64_t kMaxAppendBytes = 1_MiB;
-
-// A zoned disk as the kernel gives it, under a ZoneQueue: does what it is told.
-class ZoneMedium : public BlockNode {
- public:
-  ZoneMedium(UniqueFd fd, const BlockLimits& limits, DiskTransferOptions transfer)
-      : fd_(std::move(fd)),
-        limits_(limits),
-        ioctls_(fd_.get(), transfer.filename, limits.capacity_bytes, limits.zone_size_bytes),
-        transfer_(std::move(transfer)) {}
-
-  const BlockLimits& limits() const override { return limits_; }
-
-  void Submit(IoThread& thread, BlockRequest& request) override {
-    switch (request.op) {
-      case BlockOp::kZoneReport:
-      case BlockOp::kZoneOpen:
-      case BlockOp::kZoneClose:
-      case BlockOp::kZoneFinish:
-      case BlockOp::kZoneReset:
-      case BlockOp::kZoneResetAll:
-        ioctls_.Submit(thread, request);
-        return;
-      default:
-        transfer_.Submit(thread, request);
-    }
-  }
-
- private:
-  UniqueFd fd_;
-  BlockLimits limits_;
-  ZoneIoctlThread ioctls_;
-  DiskTransfer transfer_;
-};
-
-class ZonedDevice : public BlockNode {
- public:
-  ZonedDevice(UniqueFd fd, DiskTransferOptions transfer, ZoneModel model)
-      : medium_(std::move(fd), model.limits(), std::move(transfer)),
-        queue_(medium_, std::move(model)) {}
-
-  const BlockLimits& limits() const override { return queue_.limits(); }
-  void Submit(IoThread& thread, BlockRequest& request) override { queue_.Submit(thread, request); }
-
- private:
-  ZoneMedium medium_;
-  ZoneQueue queue_;
-};
 
 std::string GroupName(gid_t group_id) {
   const group* entry = ::getgrgid(group_id);

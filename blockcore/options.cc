@@ -163,11 +163,16 @@ Result<Options> Options::Parse(std::string_view text, std::string_view implied_k
   return options;
 }
 
+Unexpected Options::TooManyKeys() {
+  return Fail("the description has more than {} options; give fewer", kMaxKeys);
+}
+
 Result<void> Options::Add(std::string key, std::string value) {
   if (!IsKey(key)) {
     return Fail("{} is no option name (words of letters, digits, '-' and '_', joined by dots)",
                 Quoted(key));
   }
+  if (entries_.size() == kMaxKeys) return TooManyKeys();
   if (Has(key)) return Fail("option '{}' is given twice", key);
   // A zero byte would end a file name early.
   if (value.find('\0') != std::string::npos) {
@@ -232,6 +237,7 @@ class Options::JsonListener {
     if (std::find(objects_.begin(), objects_.end(), path_) != objects_.end()) {
       return Refuse(Fail("option {} is given twice", Quoted(path_)), code);
     }
+    if (objects_.size() == kMaxKeys) return Refuse(TooManyKeys(), code);
     objects_.push_back(path_);
     key_starts_.push_back(path_.empty() ? 0 : path_.size() + 1);
     if (!path_.empty()) path_ += '.';

@@ -33,8 +33,10 @@ std::string SuggestionFor(std::string_view word, std::span<const std::string_vie
 
 class Options {
  public:
+  static constexpr size_t kMaxKeys = 1000;
+
   // `implied_key`: the key of a first word without '='. Fails with what is wrong at which key; the
-  // text may be anything.
+  // text may be anything, and a long one costs little time: it has at most kMaxKeys keys.
   static Result<Options> Parse(std::string_view text, std::string_view implied_key = "driver");
 
   // Each returns nothing when the key was not given. `key` need not outlive the call.
@@ -71,6 +73,7 @@ class Options {
   };
   class JsonListener;
 
+  static Unexpected TooManyKeys();
   Result<void> Add(std::string key, std::string value);
   Result<void> CheckNesting() const;
   Result<void> ParseKeyValues(std::string_view text, std::string_view implied_key);

@@ -224,6 +224,28 @@ TEST_CASE("NearestWord allows a third of the letters to be wrong, and swapped ne
   CHECK(SuggestionFor("x", {}) == "");
 }
 
+TEST_CASE("A description has at most 1000 options, objects in JSON counted for themselves") {
+  std::string list;
+  std::string json;
+  std::string objects;
+  auto add = [&](int i) {
+    list += fmt::format("{}k{}=1", i == 0 ? "" : ",", i);
+    json += fmt::format("{}\"k{}\":1", i == 0 ? "" : ",", i);
+    objects += fmt::format("{}\"k{}\":{{\"a\":1}}", i == 0 ? "" : ",", i);
+  };
+  for (int i = 0; i < 999; ++i) add(i);
+  CHECK(Options::Parse("{" + objects + "}").has_value());
+  add(999);
+  const std::string too_many = "the description has more than 1000 options; give fewer";
+  CHECK(Options::Parse(list).has_value());
+  CHECK(Options::Parse("{" + json + "}").has_value());
+  CHECK(ParseError("{" + objects + "}") == too_many);
+  // What follows is not looked at: a megabyte costs no more.
+  while (json.size() < 1'000'000) add(static_cast<int>(json.size()));
+  CHECK(ParseError(list) == too_many);
+  CHECK(ParseError("{" + json + "}") == too_many);
+}
+
 TEST_CASE("No text whatsoever makes the parser crash, and no message is long or of several lines") {
   std::mt19937 random(20260101);
   const std::string alphabet = "abz019=,.-_{}[]\":\\ \n\te+kM\0\xff";

@@ -8,21 +8,6 @@
 #include "blockcore/base/log.h"
 
 namespace minivmm {
-namespace {
-
-// Whether there is something to flush afterwards.
-bool ChangesTheDisk(BlockOp op) {
-  switch (op) {
-    case BlockOp::kRead:
-    case BlockOp::kFlush:
-    case BlockOp::kZoneReport:
-      return false;
-    default:
-      return true;
-  }
-}
-
-}  // namespace
 
 struct VirtioBlkQueue::Slot {
   // Zones of one turn to the disk: a report of any length goes through this.

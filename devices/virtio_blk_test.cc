@@ -16,12 +16,11 @@
 
 #include "blockcore/base/event_fd.h"
 #include "blockcore/base/units.h"
+#include "devices/virtio_blk_driver.h"
 #include "devices/virtqueue_driver.h"
 
 namespace minivmm {
 namespace {
-
-using Bytes = std::vector<uint8_t>;
 
 // This file is built twice, once for each layout of rings.
 #ifdef MINIVMM_TEST_PACKED_RINGS
@@ -29,9 +28,9 @@ constexpr uint64_t kLayout = kFeatureRingPacked;
 #else
 constexpr uint64_t kLayout = 0;
 #endif
-constexpr uint64_t kAllRing = kFeatureIndirectDesc | kFeatureEventIdx;
+constexpr uint64_t kAllRing = VirtioBlkDriver::kAllRing;
 constexpr uint64_t kOfferedRing = kAllRing | kFeatureRingReset | kLayout;
-constexpr uint64_t kVersion1 = uint64_t{1} << 32;
+constexpr uint64_t kVersion1 = VirtioBlkDriver::kVersion1;
 constexpr uint64_t kZoneBytes = 64_KiB;
 
 BlockLimits PlainLimits() {
@@ -202,155 +201,23 @@ class TestDisk : public BlockNode {
   EventFd held_event_ = *EventFd::Create();
 };
 
-class TestNeedsReset : public NeedsReset {
- public:
-  void Raise() override { event.Notify(); }
-  EventFd event = *EventFd::Create();
+struct WithTestDisk {
+  explicit WithTestDisk(const BlockLimits& limits) : disk(limits) {}
+  TestDisk disk;
 };
 
-// A driver of one queue, with its eventfds. `ring` is made anew for each activation.
-struct TestQueue {
-  std::unique_ptr<VirtqueueDriver> ring;
-  EventFd doorbell = *EventFd::Create();
-  EventFd interrupt = *EventFd::Create();
-  std::atomic<const EventFd*> route{nullptr};
-};
-
-// What came back for one request.
-struct Answer {
-  uint32_t used_bytes;
-  Bytes written;  // the writable bytes
-  uint8_t status() const { return written.back(); }
-};
-
-class Rig {
+class Rig : public WithTestDisk, public VirtioBlkDriver {
  public:
   explicit Rig(const BlockLimits& limits, VirtioBlkOptions options = {.name = "d", .serial = "id0"})
-      : disk(limits), num_queues_(options.num_queues), queue_size_(options.queue_size) {
-    options.packed = kLayout != 0;
-    auto created = VirtioBlk::Create(options, disk);
-    REQUIRE(created.has_value());
-    device = std::move(*created);
-    for (int i = 0; i < num_queues_; ++i) queues.push_back(std::make_unique<TestQueue>());
-    NewRings();
-  }
-  ~Rig() {
-    disk.Release();
-    device->Reset();
-  }
-
-  void NewRings(uint64_t ring_features = kAllRing) {
-    guest.Rewind(FakeGuest::kBase);
-    for (auto& queue : queues) {
-      queue->ring = std::make_unique<VirtqueueDriver>(guest, queue_size_, ring_features | kLayout);
-      queue->route = &queue->interrupt;
-      queue->interrupt.Drain();
-    }
-    buffers_ = guest.mark();
-  }
-
-  uint64_t AllFeatures() const { return device->offered_features() | kVersion1; }
-
-  void Activate(uint64_t features) {
-    Activation activation{.features = features, .queues = {}, .needs_reset = &needs_reset};
-    for (uint16_t i = 0; i < num_queues_; ++i) activation.queues.push_back(MakeActive(i));
-    device->Activate(std::move(activation));
-  }
-  void Activate() { Activate(AllFeatures()); }
-  ActiveQueue MakeActive(uint16_t queue) {
-    VirtqueueDriver& ring = *queues[queue]->ring;
-    return {.index = queue,
-            .ring = *Virtqueue::Create(guest.memory(), ring.config(), ring.features()),
-            .doorbell = &queues[queue]->doorbell,
-            .interrupt = &queues[queue]->route};
-  }
-  // RING_RESET and a new ring.
-  void RenewQueue(uint16_t queue, uint16_t size) {
-    device->StopQueue(queue);
-    queues[queue]->ring = std::make_unique<VirtqueueDriver>(guest, size, kAllRing | kLayout);
-    buffers_ = guest.mark();
-    device->StartQueue(MakeActive(queue));
-  }
-
-  // Waits for the next used entry of a queue as a driver does: by interrupt.
-  VirtqueueDriver::Used WaitUsed(int queue = 0) {
-    VirtqueueDriver& ring = *queues[queue]->ring;
-    for (;;) {
-      if (auto used = ring.TakeUsed()) return *used;
-      if (ring.EnableInterrupt()) continue;
-      pollfd poll_fd{queues[queue]->interrupt.fd(), POLLIN, 0};
-      ::poll(&poll_fd, 1, -1);
-      queues[queue]->interrupt.Drain();
-    }
-  }
-
-  void Ring(int queue = 0) {
-    if (queues[queue]->ring->NeedsDoorbell()) queues[queue]->doorbell.Notify();
-  }
-
-  // Offers without ringing; returns the address of the writable bytes.
-  uint64_t Offer(const Bytes& readable, size_t writable_bytes, int queue = 0,
-                 uint32_t piece = 4096) {
-    const uint64_t source = guest.Allocate(readable.size() + 1);
-    guest.Fill(source, readable);
-    const uint64_t target = guest.Allocate(writable_bytes + 1);
-    std::memset(guest.Host(target), 0xee, writable_bytes);
-    ChainBuilder(*queues[queue]->ring)
-        .Indirect()
-        .ReadablePieces(source, static_cast<uint32_t>(readable.size()), piece)
-        .WritablePieces(target, static_cast<uint32_t>(writable_bytes), piece)
-        .Raw({0, 0, RingDescriptor::kWrite, 0})
-        .Offer();
-    return target;
-  }
-
-  Answer Send(const Bytes& readable, size_t writable_bytes, int queue = 0, uint32_t piece = 4096) {
-    guest.Rewind(buffers_);
-    const uint64_t target = Offer(readable, writable_bytes, queue, piece);
-    Ring(queue);
-    const VirtqueueDriver::Used used = WaitUsed(queue);
-    Answer answer{used.length, Bytes(writable_bytes)};
-    guest.Read(target, answer.written);
-    return answer;
-  }
-
-  template <typename T>
-  T Config(uint64_t offset, uint64_t features = 0) {
-    T value;
-    device->ReadConfig(features, offset, std::as_writable_bytes(std::span(&value, 1)));
-    return value;
-  }
-
-  FakeGuest guest;
-  TestDisk disk;
-  std::unique_ptr<VirtioBlk> device;
-  std::vector<std::unique_ptr<TestQueue>> queues;
-  TestNeedsReset needs_reset;
+      : WithTestDisk(limits), VirtioBlkDriver(disk, Layout(options)) {}
+  ~Rig() { disk.Release(); }
 
  private:
-  uint16_t num_queues_;
-  uint16_t queue_size_;
-  uint64_t buffers_ = 0;
+  static VirtioBlkOptions Layout(VirtioBlkOptions options) {
+    options.packed = kLayout != 0;
+    return options;
+  }
 };
-
-Bytes Header(uint32_t type, uint64_t sector) {
-  const VirtioBlkHeader header{type, 0, sector};
-  Bytes bytes(sizeof(header));
-  std::memcpy(bytes.data(), &header, sizeof(header));
-  return bytes;
-}
-
-Bytes operator+(Bytes a, const Bytes& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-Bytes Data(size_t size, uint32_t seed) {
-  std::mt19937 random(seed);
-  Bytes bytes(size);
-  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
-  return bytes;
-}
 
 // --- Identity, features, configuration ---
 

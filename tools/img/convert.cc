@@ -1,5 +1,6 @@
 #include <sys/stat.h>
 
+#include "blockcore/names.h"
 #include "tools/img/commands.h"
 #include "tools/img/copy.h"
 #include "tools/img/disk.h"
@@ -83,13 +84,13 @@ Result<void> CheckDeviceZones(const DiskSource& source, const std::vector<ZoneDe
                   path);
     }
     if (there.condition == ZoneCondition::kReadOnly || there.condition == ZoneCondition::kOffline) {
-      return Fail("zone {} of '{}' is {}", i, path, ConditionName(there.condition));
+      return Fail("zone {} of '{}' is {}", i, path, NameOf(there.condition));
     }
     const bool empty =
         there.condition == ZoneCondition::kEmpty || there.type == ZoneType::kConventional;
     if (!empty && !overwrite) {
       return Fail("zone {} of '{}' is {}: reset its zones, or give --force to do that", i, path,
-                  ConditionName(there.condition));
+                  NameOf(there.condition));
     }
   }
   return {};

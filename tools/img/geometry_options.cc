@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "blockcore/base/units.h"
+#include "blockcore/names.h"
 #include "blockcore/options.h"
 #include "tools/img/text.h"
 
@@ -178,7 +179,7 @@ Result<ZonedGeometry> BuildGeometry(const GeometryRequest& request) {
 
 std::string DescribeGeometry(const ZonedGeometry& g) {
   std::string text =
-      fmt::format("{}, {}, {} zones of {}", ModelName(g.model), FormatSize(g.capacity_bytes),
+      fmt::format("{}, {}, {} zones of {}", NameOf(g.model), FormatSize(g.capacity_bytes),
                   g.zone_count(), FormatSize(g.zone_size_bytes));
   if (g.zone_capacity_bytes != g.zone_size_bytes) {
     text += fmt::format(" with {} each", FormatSize(g.zone_capacity_bytes));

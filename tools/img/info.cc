@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <map>
 
+#include "blockcore/names.h"
 #include "tools/img/commands.h"
 #include "tools/img/disk.h"
 #include "tools/img/text.h"
@@ -40,11 +41,11 @@ std::string HexId(const ImageId& id) { return fmt::format("{:02x}", fmt::join(id
 void PrintJson(const std::string& path, const ZonedContents& image, const Summary& summary) {
   const ZonedGeometry& g = image.header.geometry;
   boost::json::object conditions;
-  for (auto [condition, count] : summary.conditions) conditions[ConditionName(condition)] = count;
+  for (auto [condition, count] : summary.conditions) conditions[NameOf(condition)] = count;
   boost::json::array findings;
   for (const ZonedFinding& finding : image.findings) findings.emplace_back(finding.text);
   boost::json::object zoned{
-      {"mode", ModelName(g.model)},
+      {"mode", NameOf(g.model)},
       {"zone-size", g.zone_size_bytes},
       {"zone-capacity", g.zone_capacity_bytes},
       {"zones", g.zone_count()},
@@ -78,7 +79,7 @@ void PrintText(const std::string& path, const ZonedContents& image, const Summar
   fmt::print("image:              {}\n", path);
   fmt::print("format:             zoned, version 1\n");
   fmt::print("id:                 {}\n", HexId(image.header.id));
-  fmt::print("mode:               {}\n", ModelName(g.model));
+  fmt::print("mode:               {}\n", NameOf(g.model));
   fmt::print("size:               {} ({} bytes)\n", FormatSize(g.capacity_bytes), g.capacity_bytes);
   fmt::print("zones:              {} of {}, {} conventional\n", g.zone_count(),
              FormatSize(g.zone_size_bytes), g.conventional_zones);
@@ -93,7 +94,7 @@ void PrintText(const std::string& path, const ZonedContents& image, const Summar
   std::string conditions;
   for (auto [condition, count] : summary.conditions) {
     if (!conditions.empty()) conditions += ", ";
-    conditions += fmt::format("{} {}", count, ConditionName(condition));
+    conditions += fmt::format("{} {}", count, NameOf(condition));
   }
   fmt::print("conditions:         {}\n", conditions);
   fmt::print("written:            {} below write pointers\n", FormatSize(summary.written_bytes));

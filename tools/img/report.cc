@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "blockcore/base/units.h"
+#include "blockcore/names.h"
 #include "tools/img/commands.h"
 #include "tools/img/disk.h"
 #include "tools/img/text.h"
@@ -39,7 +40,7 @@ fmt::memory_buffer FormatCsv(const ZonedTable& table) {
     const ZoneDescriptor zone = table.Describe(i);
     fmt::format_to(std::back_inserter(text), "{},{},{},{},{},{},{}\n", i, zone.start_bytes,
                    zone.length_bytes, zone.capacity_bytes, zone.write_pointer_bytes,
-                   TypeName(zone.type), ConditionName(zone.condition));
+                   TypeName(zone.type), NameOf(zone.condition));
   }
   return text;
 }
@@ -53,7 +54,7 @@ fmt::memory_buffer FormatJson(const ZonedTable& table) {
                    "\"write_pointer\":{},\"type\":\"{}\",\"condition\":\"{}\"}}",
                    i == 0 ? "[" : ",\n", i, zone.start_bytes, zone.length_bytes,
                    zone.capacity_bytes, zone.write_pointer_bytes, TypeName(zone.type),
-                   ConditionName(zone.condition));
+                   NameOf(zone.condition));
   }
   fmt::format_to(std::back_inserter(text), "]\n");
   return text;

@@ -15,40 +15,6 @@ std::string FormatSize(uint64_t bytes) {
   return fmt::format("{} {}", number, kUnits[unit]);
 }
 
-std::string_view ModelName(ZonedModel model) {
-  switch (model) {
-    case ZonedModel::kNone:
-      return "none";
-    case ZonedModel::kHostManaged:
-      return "host-managed";
-    case ZonedModel::kHostAware:
-      return "host-aware";
-  }
-  return "unknown";
-}
-
-std::string_view ConditionName(ZoneCondition condition) {
-  switch (condition) {
-    case ZoneCondition::kNotWritePointer:
-      return "not-write-pointer";
-    case ZoneCondition::kEmpty:
-      return "empty";
-    case ZoneCondition::kImplicitlyOpen:
-      return "implicitly-open";
-    case ZoneCondition::kExplicitlyOpen:
-      return "explicitly-open";
-    case ZoneCondition::kClosed:
-      return "closed";
-    case ZoneCondition::kReadOnly:
-      return "read-only";
-    case ZoneCondition::kFull:
-      return "full";
-    case ZoneCondition::kOffline:
-      return "offline";
-  }
-  return "unknown";
-}
-
 std::string_view ConditionShort(ZoneCondition condition) {
   switch (condition) {
     case ZoneCondition::kNotWritePointer:

@@ -13,8 +13,6 @@ namespace minivmm {
 // "256 MiB"; at most two decimals.
 std::string FormatSize(uint64_t bytes);
 
-std::string_view ModelName(ZonedModel model);              // "host-managed"
-std::string_view ConditionName(ZoneCondition condition);   // "implicitly-open"
 std::string_view ConditionShort(ZoneCondition condition);  // "oi", as blkzone has it
 std::string_view TypeName(ZoneType type);                  // "SEQ_WRITE_REQUIRED"
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "vmm/qmp/block_names.h"
+#include "blockcore/names.h"
 
 namespace minivmm {
 namespace {

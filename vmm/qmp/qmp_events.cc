@@ -3,7 +3,7 @@
 #include <chrono>
 #include <utility>
 
-#include "vmm/qmp/block_names.h"
+#include "blockcore/names.h"
 
 namespace minivmm {
 namespace {

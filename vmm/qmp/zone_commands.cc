@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "vmm/qmp/block_names.h"
+#include "blockcore/names.h"
 #include "vmm/qmp/command_sets.h"
 #include "vmm/qmp/zone_query.h"
 

@@ -3,7 +3,7 @@
 #include <boost/asio/post.hpp>
 #include <utility>
 
-#include "vmm/qmp/block_names.h"
+#include "blockcore/names.h"
 
 namespace minivmm {
 namespace json = boost::json;

@@ -1,6 +1,7 @@
-// The words that the protocol has for blockcore's enums. Pure; any thread.
-#ifndef MINIVMM_VMM_QMP_BLOCK_NAMES_H_
-#define MINIVMM_VMM_QMP_BLOCK_NAMES_H_
+// The words for what blockcore counts by number, as programs print them and clients read them:
+// "zone-append", "host-managed", "implicitly-open". Pure; any thread.
+#ifndef MINIVMM_BLOCKCORE_NAMES_H_
+#define MINIVMM_BLOCKCORE_NAMES_H_
 
 #include <string_view>
 
@@ -17,4 +18,4 @@ std::string_view NameOf(ZoneCondition condition);
 
 }  // namespace minivmm
 
-#endif  // MINIVMM_VMM_QMP_BLOCK_NAMES_H_
+#endif  // MINIVMM_BLOCKCORE_NAMES_H_

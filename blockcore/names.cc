@@ -1,4 +1,4 @@
-#include "vmm/qmp/block_names.h"
+#include "blockcore/names.h"
 
 namespace minivmm {
 
