@@ -45,6 +45,8 @@ const char* WhyNot(const Check& check, const Disk& disk) {
   if ((check.needs & kNeedsHostAware) == kNeedsHostAware && !disk.IsHostAware()) {
     return "the disk is not host-aware";
   }
+  if ((check.needs & kNeedsSplit) != 0 && disk.IsPacked()) return "the rings are packed";
+  if ((check.needs & kNeedsPacked) != 0 && !disk.IsPacked()) return "the rings are split";
   if ((check.needs & kNeedsUnzoned) != 0 && disk.IsZoned()) return "the disk is zoned";
   if ((check.needs & kNeedsQueues) != 0 && disk.queue_count() < 2) {
     return "the disk has one queue";

@@ -3,8 +3,8 @@
 //
 //   ok ID name | not ok ID name: what was wrong, where | skip ID name: reason
 //
-// Ids are those of the conformance checklist: P- PCI transport, Q- split ring, H- hostile driver,
-// B- block, Z- zones.
+// Ids are those of the conformance checklist: P- PCI transport, Q- split ring, K- packed ring,
+// H- hostile driver, B- block, Z- zones.
 #ifndef MINIVMM_GUEST_TESTS_BARE_METAL_CHECK_H_
 #define MINIVMM_GUEST_TESTS_BARE_METAL_CHECK_H_
 
@@ -31,6 +31,8 @@ enum CheckNeeds : unsigned {
   kNeedsZoned = 1 << 7,         // the same, and all zones are reset before the check runs
   kNeedsHostManaged = 1 << 8 | kNeedsZoned,
   kNeedsHostAware = 1 << 9 | kNeedsZoned,
+  kNeedsSplit = 1 << 10,  // the check knows how a split ring looks
+  kNeedsPacked = 1 << 11,
 };
 
 struct Check {
@@ -50,6 +52,8 @@ extern const CheckTable kTransportChecks;
 extern const CheckTable kInterruptChecks;
 extern const CheckTable kRingChecks;
 extern const CheckTable kHostileChecks;
+extern const CheckTable kPackedRingChecks;
+extern const CheckTable kQueueResetChecks;
 extern const CheckTable kBlockChecks;
 extern const CheckTable kZoneFormatChecks;
 extern const CheckTable kZoneWriteChecks;

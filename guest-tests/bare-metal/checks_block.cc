@@ -15,6 +15,11 @@ void IsOfTheExpectedKind(Disk& disk) {
   REQUIRE_EQ(disk.IsHostAware(), TheOptions().expect == Expectation::kHostAware);
 }
 
+void PlainDiskOffersNoZones(Disk& disk) {
+  if (TheOptions().expect != Expectation::kPlain) SkipCheck("a zoned disk is expected");
+  REQUIRE(!disk.Offers(kFeatureZoned));
+}
+
 void OffersFlush(Disk& disk) { REQUIRE(disk.Offers(kFeatureFlush)); }
 
 void UnusedConfigIsZero(Disk& disk) {
@@ -181,19 +186,90 @@ void ReadOnlyDiskRefusesWrites(Disk& disk) {
   REQUIRE_EQ(disk.Write(0, write_buffer, kBlockBytes), kIoError);
 }
 
-void DiscardFlagsAreChecked(Disk& disk) {
+// What DISCARD and WRITE_ZEROES have in common.
+void CheckRanges(Disk& disk, uint32_t type, uint32_t unknown_flag, uint32_t max_sectors,
+                 uint32_t max_segments) {
+  static DiscardSegment ranges[2];
+  auto run = [&](uint32_t bytes) {
+    const Segment data = Readable(ranges, bytes);
+    return disk.Run(type, 0, &data, 1);
+  };
+  constexpr uint32_t kOne = sizeof(DiscardSegment);
+  ranges[0] = ranges[1] = {FreeSector(0), 8, 0};
+  REQUIRE_EQ(run(kOne), kOk);
+  for (const uint32_t bytes : {1u, 15u, 17u, 31u}) REQUIRE_EQ(run(bytes), kIoError);
+  REQUIRE_EQ(disk.Command(type, 0), kIoError);  // no range at all
+  if (max_segments == 1) REQUIRE_EQ(run(2 * kOne), kIoError);
+  ranges[0].flags = unknown_flag;
+  REQUIRE_EQ(run(kOne), kUnsupported);
+  ranges[0].flags = 0x8000'0000;
+  REQUIRE_EQ(run(kOne), kUnsupported);
+  const uint64_t capacity = disk.capacity_sectors();
+  const DiscardSegment beyond[] = {{capacity, 8, 0},          {capacity - 8, 16, 0},
+                                   {~uint64_t{0}, 8, 0},      {~uint64_t{7}, 8, 0},
+                                   {uint64_t{1} << 55, 8, 0}, {0, 0, 0},
+                                   {0, 0xffff'ffff, 0}};
+  for (const DiscardSegment& range : beyond) {
+    ranges[0] = range;
+    REQUIRE_EQ(run(kOne), kIoError);
+  }
+  if (max_sectors < capacity) {
+    ranges[0] = {0, max_sectors + 1, 0};
+    REQUIRE_EQ(run(kOne), kIoError);
+  }
+}
+
+void DiscardRangesAreChecked(Disk& disk) {
   if (!disk.Has(kFeatureDiscard)) SkipCheck("DISCARD is not offered");
-  DiscardSegment range = {FreeSector(0), 8, 0};
-  const Segment data = Readable(&range, sizeof(range));
-  REQUIRE_EQ(disk.Run(kDiscard, 0, &data, 1), kOk);
-  range.flags = 1;
-  REQUIRE_EQ(disk.Run(kDiscard, 0, &data, 1), kUnsupported);
-  range.flags = 0x8000'0000;
-  REQUIRE_EQ(disk.Run(kDiscard, 0, &data, 1), kUnsupported);
-  range = {disk.capacity_sectors(), 8, 0};
-  REQUIRE_EQ(disk.Run(kDiscard, 0, &data, 1), kIoError);
-  const Segment cut = Readable(&range, 15);
-  REQUIRE_EQ(disk.Run(kDiscard, 0, &cut, 1), kIoError);
+  const VirtioPci& pci = disk.pci();
+  REQUIRE(pci.Config<uint32_t>(kBlkMaxDiscardSectors) > 0);
+  REQUIRE(pci.Config<uint32_t>(kBlkMaxDiscardSeg) > 0);
+  CheckRanges(disk, kDiscard, 1, pci.Config<uint32_t>(kBlkMaxDiscardSectors),
+              pci.Config<uint32_t>(kBlkMaxDiscardSeg));
+}
+
+void WriteZeroesRangesAreChecked(Disk& disk) {
+  if (!disk.Has(kFeatureWriteZeroes)) SkipCheck("WRITE_ZEROES is not offered");
+  const VirtioPci& pci = disk.pci();
+  REQUIRE(pci.Config<uint32_t>(kBlkMaxWriteZeroesSectors) > 0);
+  REQUIRE(pci.Config<uint32_t>(kBlkMaxWriteZeroesSeg) > 0);
+  REQUIRE(pci.Config<uint8_t>(kBlkWriteZeroesMayUnmap) <= 1);
+  CheckRanges(disk, kWriteZeroes, 2, pci.Config<uint32_t>(kBlkMaxWriteZeroesSectors),
+              pci.Config<uint32_t>(kBlkMaxWriteZeroesSeg));
+}
+
+void SetWriteback(Disk& disk, uint8_t value) {
+  MmioWrite<uint8_t>(disk.pci().region(kDeviceConfig).address + kBlkWriteback, value);
+}
+
+void WritebackIsZeroWithoutFlush(Disk& disk) {
+  if (!disk.Offers(kFeatureConfigWce)) SkipCheck("CONFIG_WCE is not offered");
+  disk.Start(kDriverFeatures & ~kFeatureFlush);
+  REQUIRE_EQ(disk.pci().Config<uint8_t>(kBlkWriteback), 0);
+  REQUIRE_EQ(disk.Command(kFlush, 0), kUnsupported);
+}
+
+void WritebackSwitches(Disk& disk) {
+  if (!disk.Has(kFeatureConfigWce)) SkipCheck("CONFIG_WCE is not offered");
+  const VirtioPci& pci = disk.pci();
+  const auto at_first = pci.Config<uint8_t>(kBlkWriteback);
+  for (const uint8_t value : {0, 1, 0, 0, 1}) {
+    SetWriteback(disk, value);
+    REQUIRE_EQ(pci.Config<uint8_t>(kBlkWriteback), value);
+    FillPattern(write_buffer, kBlockBytes, 90 + value);
+    REQUIRE_EQ(disk.Write(FreeSector(8), write_buffer, kBlockBytes), kOk);
+    REQUIRE_EQ(disk.Command(kFlush, 0), kOk);
+  }
+  SetWriteback(disk, 1 - at_first);
+  disk.Start();
+  REQUIRE_EQ(pci.Config<uint8_t>(kBlkWriteback), at_first);
+}
+
+void WritebackIsReadOnlyUnlessNegotiated(Disk& disk) {
+  disk.Start(kDriverFeatures & ~kFeatureConfigWce);
+  const auto before = disk.pci().Config<uint8_t>(kBlkWriteback);
+  SetWriteback(disk, before == 0 ? 1 : 0);
+  REQUIRE_EQ(disk.pci().Config<uint8_t>(kBlkWriteback), before);
 }
 
 void WriteZeroesWrites(Disk& disk) {
@@ -273,11 +349,17 @@ const Check kChecks[] = {
     {"B-01", "FLUSH is offered", kNeedsNothing, OffersFlush},
     {"B-03", "unused configuration bytes are 0", kNeedsNothing, UnusedConfigIsZero},
     {"B-04", "a read-only disk refuses writes", kNeedsStart, ReadOnlyDiskRefusesWrites},
-    {"B-05", "flags and ranges of DISCARD are checked", kFree, DiscardFlagsAreChecked},
+    {"B-02", "CONFIG_WCE without FLUSH begins with write-through", kNeedsNothing,
+     WritebackIsZeroWithoutFlush},
+    {"B-05", "flags and ranges of DISCARD are checked", kFree, DiscardRangesAreChecked},
+    {"B-05", "flags and ranges of WRITE_ZEROES are checked", kFree, WriteZeroesRangesAreChecked},
     {"B-06", "WRITE_ZEROES zeroes its range and nothing else", kFree | kNeedsKeptData,
      WriteZeroesWrites},
     {"B-09", "FLUSH succeeds", kNeedsStart, FlushSucceeds},
     {"B-10", "the configuration is read-only", kNeedsNothing, ConfigIsReadOnly},
+    {"B-10", "writeback switches at run time and goes back with a reset", kFree, WritebackSwitches},
+    {"B-10", "writeback is read-only unless CONFIG_WCE was negotiated", kNeedsNothing,
+     WritebackIsReadOnlyUnlessNegotiated},
     {"B-11", "access beyond the capacity fails", kNeedsStart, AccessBeyondCapacityFails},
     {"B-11", "the last 4 KiB can be read", kNeedsStart, LastBlockCanBeRead},
     {"B-11", "transfers of partial sectors fail", kNeedsStart, PartialSectorsFail},
@@ -299,6 +381,7 @@ const Check kChecks[] = {
     {"B-RW", "a transfer of 64 KiB in 16 pieces works", kFree | kNeedsKeptData, LargeTransferWorks},
     {"B-RW", "data survives a reset of the device", kFree | kNeedsKeptData, DataSurvivesReset},
     {"B-22", "transfers of nothing succeed", kNeedsStart, EmptyTransfersSucceed},
+    {"Z-01", "a plain disk does not offer ZONED", kNeedsNothing, PlainDiskOffersNoZones},
     {"Z-04", "a plain disk has no zones in its configuration", kNeedsUnzoned,
      PlainDiskHasNoZoneConfig},
     {"Z-14", "zone requests to a plain disk are unsupported", kNeedsStart | kNeedsUnzoned,

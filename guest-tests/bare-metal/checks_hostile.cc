@@ -11,13 +11,15 @@ namespace {
 BlkHeader header;
 uint8_t status;
 Descriptor table[8];
+uint16_t head;  // of what was placed last
 
 void PlaceRead(Disk& disk) {
   header = {kIn, 0, 0};
   status = kStatusNotWritten;
   const Segment segments[] = {Readable(&header, sizeof(header)), Writable(read_buffer, kBlockBytes),
                               Writable(&status, 1)};
-  disk.SubmitChain(nullptr, disk.queue(0).Place(segments, 3));
+  head = disk.queue(0).Place(segments, 3);
+  disk.SubmitChain(nullptr, head);
 }
 
 void PlaceIndirectRead(Disk& disk) {
@@ -26,11 +28,14 @@ void PlaceIndirectRead(Disk& disk) {
   status = kStatusNotWritten;
   const Segment segments[] = {Readable(&header, sizeof(header)), Writable(read_buffer, kBlockBytes),
                               Writable(&status, 1)};
-  disk.SubmitChain(nullptr, disk.queue(0).PlaceIndirect(segments, 3, 0, table));
+  head = disk.queue(0).PlaceIndirect(segments, 3, 0, table);
+  disk.SubmitChain(nullptr, head);
 }
 
-Descriptor& FirstDescriptor(Disk& disk, unsigned index = 0) {
-  return disk.queue(0).memory().descriptors[index];
+// The n-th descriptor of what was placed last; of a packed ring's only address and length are where
+// they seem to be.
+Descriptor& PlacedDescriptor(Disk& disk, unsigned n = 0) {
+  return disk.queue(0).memory().descriptors[head + n];
 }
 
 void RequireWorksAfterReset(Disk& disk) {
@@ -70,19 +75,19 @@ void HeadOutsideRing(Disk& disk) {
 
 void NextOutsideRing(Disk& disk) {
   PlaceRead(disk);
-  FirstDescriptor(disk, 1).next = disk.queue(0).size();
+  PlacedDescriptor(disk, 1).next = disk.queue(0).size();
   RequireBroken(disk);
 }
 
 void LoopInChain(Disk& disk) {
   PlaceRead(disk);
-  FirstDescriptor(disk, 1).next = 1;
+  PlacedDescriptor(disk, 1).next = 1;
   RequireBroken(disk);
 }
 
 void LoopOfReadableDescriptors(Disk& disk) {
   PlaceRead(disk);
-  FirstDescriptor(disk).next = 0;
+  PlacedDescriptor(disk).next = 0;
   RequireBroken(disk);
 }
 
@@ -92,16 +97,17 @@ void IndirectWithoutNegotiation(Disk& disk) {
   disk.Start(kDriverFeatures & ~kFeatureIndirect);
   header = {kIn, 0, 0};
   status = kStatusNotWritten;
-  FirstDescriptor(disk) = {reinterpret_cast<uint64_t>(table), 3 * sizeof(Descriptor),
-                           kDescriptorIndirect, 0};
+  head = 0;
+  PlacedDescriptor(disk) = {reinterpret_cast<uint64_t>(table), 3 * sizeof(Descriptor),
+                            kDescriptorIndirect, 0};
   disk.queue(0).Push(0);
   RequireBrokenOrRefused(disk);
 }
 
 void IndirectWithNext(Disk& disk) {
   PlaceIndirectRead(disk);
-  FirstDescriptor(disk).flags |= kDescriptorNext;
-  FirstDescriptor(disk).next = 1;
+  PlacedDescriptor(disk).flags |= kDescriptorNext;
+  PlacedDescriptor(disk).next = 1;
   RequireBrokenOrRefused(disk);
 }
 
@@ -116,7 +122,7 @@ void NestedIndirect(Disk& disk) {
 void IndirectOfBadLength(Disk& disk) {
   for (const uint32_t bytes : {0u, 8u, 47u, 0xffff'fff0u}) {
     PlaceIndirectRead(disk);
-    FirstDescriptor(disk).bytes = bytes;
+    PlacedDescriptor(disk).bytes = bytes;
     RequireBrokenOrRefused(disk);
   }
 }
@@ -130,14 +136,14 @@ void IndirectNextOutsideTable(Disk& disk) {
 void DataOutsideMemory(Disk& disk) {
   for (const uint64_t address : {0xffff'ffff'ffff'ff00ull, 0x7fff'ffff'0000ull, 0xfee0'0000ull}) {
     PlaceRead(disk);
-    FirstDescriptor(disk, 1).address = address;
+    PlacedDescriptor(disk, 1).address = address;
     RequireBrokenOrRefused(disk);
   }
 }
 
 void HugeLength(Disk& disk) {
   PlaceRead(disk);
-  FirstDescriptor(disk, 1).bytes = 0xffff'fe00;
+  PlacedDescriptor(disk, 1).bytes = 0xffff'fe00;
   RequireBrokenOrRefused(disk);
 }
 
@@ -234,22 +240,44 @@ void SectorsDoNotOverflow(Disk& disk) {
   }
 }
 
+void DoorbellsAtTheWrongTime(Disk& disk) {
+  const VirtioPci& pci = disk.pci();
+  pci.AddStatus(kStatusFailed);
+  PlaceRead(disk);
+  disk.queue(0).Publish();
+  for (uint16_t queue = 0; queue < disk.queue_count(); ++queue) pci.Notify(queue);
+  WaitForStragglers();
+  REQUIRE_EQ(status, kStatusNotWritten);
+  pci.Reset();
+  for (uint16_t queue = 0; queue < disk.queue_count(); ++queue) pci.Notify(queue);
+  WaitForStragglers();
+  REQUIRE_EQ(status, kStatusNotWritten);
+  REQUIRE_EQ(pci.Status(), 0);
+  RequireWorksAfterReset(disk);
+}
+
 const Check kChecks[] = {
-    {"H-01", "a head outside the ring", kNeedsStart, HeadOutsideRing},
-    {"H-02", "a successor outside the ring", kNeedsStart, NextOutsideRing},
-    {"H-02", "a successor outside the indirect table", kNeedsStart, IndirectNextOutsideTable},
-    {"H-03", "a loop of writable descriptors", kNeedsStart, LoopInChain},
-    {"H-03", "a loop of readable descriptors", kNeedsStart, LoopOfReadableDescriptors},
-    {"H-05", "an indirect table that was not negotiated", kNeedsStart, IndirectWithoutNegotiation},
-    {"H-05", "an indirect descriptor with a successor", kNeedsStart, IndirectWithNext},
-    {"H-05", "an indirect table in an indirect table", kNeedsStart, NestedIndirect},
+    {"H-01", "a head outside the ring", kNeedsStart | kNeedsSplit, HeadOutsideRing},
+    {"H-02", "a successor outside the ring", kNeedsStart | kNeedsSplit, NextOutsideRing},
+    {"H-02", "a successor outside the indirect table", kNeedsStart | kNeedsSplit,
+     IndirectNextOutsideTable},
+    {"H-03", "a loop of writable descriptors", kNeedsStart | kNeedsSplit, LoopInChain},
+    {"H-03", "a loop of readable descriptors", kNeedsStart | kNeedsSplit,
+     LoopOfReadableDescriptors},
+    {"H-05", "an indirect table that was not negotiated", kNeedsStart | kNeedsSplit,
+     IndirectWithoutNegotiation},
+    {"H-05", "an indirect descriptor with a successor", kNeedsStart | kNeedsSplit,
+     IndirectWithNext},
+    {"H-05", "an indirect table in an indirect table", kNeedsStart | kNeedsSplit, NestedIndirect},
     {"H-06", "indirect tables of impossible lengths", kNeedsStart, IndirectOfBadLength},
     {"H-07", "data outside the memory", kNeedsStart, DataOutsideMemory},
     {"H-08", "a readable descriptor after a writable one", kNeedsStart, ReadableAfterWritable},
     {"H-09", "a request without a writable byte", kNeedsStart, NoWritableByte},
     {"H-09", "a header of 15 bytes", kNeedsStart, ShortHeader},
-    {"H-11", "an index that jumps by more than the ring", kNeedsStart, IndexJumpsTooFar},
+    {"H-11", "an index that jumps by more than the ring", kNeedsStart | kNeedsSplit,
+     IndexJumpsTooFar},
     {"H-12", "rings outside the memory", kNeedsNothing, RingOutsideMemory},
+    {"H-14", "doorbells after FAILED, and before a start", kNeedsStart, DoorbellsAtTheWrongTime},
     {"H-16", "a read of 4 GiB", kNeedsStart, HugeLength},
     {"H-17", "legacy and unknown types are unsupported", kNeedsStart, OldTypesAreUnsupported},
     {"H-17", "all 32 bits of the type count", kNeedsStart | kNeedsWritable, TypesHave32Bits},

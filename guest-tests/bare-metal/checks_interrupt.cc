@@ -94,6 +94,23 @@ void NoVectorMeansNoInterrupt(Disk& disk) {
   REQUIRE_EQ(AllMsiInterrupts(), before);
 }
 
+void VectorsCanBeTakenAway(Disk& disk) {
+  const VirtioPci& pci = disk.pci();
+  pci.SetCommon<uint16_t>(kQueueSelect, 0);
+  REQUIRE_EQ(pci.Common<uint16_t>(kQueueMsixVector), disk.EntryOfQueue(0));
+  pci.SetCommon<uint16_t>(kQueueMsixVector, kNoVector);
+  pci.SetCommon<uint16_t>(kConfigMsixVector, kNoVector);
+  REQUIRE_EQ(pci.Common<uint16_t>(kQueueMsixVector), kNoVector);
+  REQUIRE_EQ(pci.Common<uint16_t>(kConfigMsixVector), kNoVector);
+  disk.Start();
+  pci.Reset();
+  REQUIRE_EQ(pci.Common<uint16_t>(kConfigMsixVector), kNoVector);
+  for (uint16_t queue = 0; queue < disk.queue_count(); ++queue) {
+    pci.SetCommon<uint16_t>(kQueueSelect, queue);
+    REQUIRE_EQ(pci.Common<uint16_t>(kQueueMsixVector), kNoVector);
+  }
+}
+
 // One read whose interrupt is held back by `mask`, then let through.
 template <typename Mask>
 void MaskedInterruptStaysPending(Disk& disk, Mask mask) {
@@ -167,9 +184,11 @@ void ReadingIsrClearsIt(Disk& disk) {
   REQUIRE_EQ(MmioRead<uint8_t>(isr), 0);
 }
 
-// A head that lies outside the ring breaks the device, which says so by a configuration interrupt.
+// A readable buffer behind a writable one breaks the device, which says so by a configuration
+// interrupt.
 void BreakRing(Disk& disk) {
-  disk.queue(0).Push(0xfff0);
+  const Segment segments[] = {Writable(read_buffer, 1), Readable(write_buffer, 16)};
+  disk.SubmitChain(nullptr, disk.queue(0).Place(segments, 2));
   disk.queue(0).Publish();
   disk.pci().Notify(0);
   const bool device_needs_reset =
@@ -205,6 +224,8 @@ const Check kChecks[] = {
     {"P-31", "any table entry can serve a queue", kNeedsNothing, AnyEntryServesAnyQueue},
     {"P-32", "an entry that is not there reads back as none", kNeedsNothing,
      InvalidEntryReadsNoVector},
+    {"P-33", "vectors can be taken away, and a reset takes all", kNeedsStart,
+     VectorsCanBeTakenAway},
     {"P-34", "a queue without vector completes without an interrupt", kNeedsNothing,
      NoVectorMeansNoInterrupt},
     {"P-36", "the MSI-X table reads back", kNeedsStart, MsixTableReadsBack},

@@ -62,6 +62,32 @@ void ResetClearsEverything(Disk& disk) {
   REQUIRE_EQ(pci.Common<uint32_t>(kDriverFeature), 0);
 }
 
+void ResetDisablesQueues(Disk& disk) {
+  const VirtioPci& pci = disk.pci();
+  for (uint16_t queue = 0; queue < disk.queue_count(); ++queue) {
+    pci.SetCommon<uint16_t>(kQueueSelect, queue);
+    REQUIRE_EQ(pci.Common<uint16_t>(kQueueEnable), 1);
+  }
+  pci.Reset();
+  for (uint16_t queue = 0; queue < disk.queue_count(); ++queue) {
+    pci.SetCommon<uint16_t>(kQueueSelect, queue);
+    REQUIRE_EQ(pci.Common<uint16_t>(kQueueEnable), 0);
+  }
+}
+
+void ConfigIsReadableBeforeNegotiation(Disk& disk) {
+  const VirtioPci& pci = disk.pci();
+  const auto model = disk.IsZoned() ? pci.Config<uint8_t>(kBlkZonedModel) : uint8_t{0};
+  const auto seg_max = pci.Config<uint32_t>(kBlkSegMax);
+  pci.Reset();
+  REQUIRE_EQ(pci.Config<uint32_t>(kBlkCapacity), disk.capacity_sectors() & 0xffff'ffff);
+  REQUIRE_EQ(pci.Config<uint32_t>(kBlkSegMax), seg_max);
+  if (disk.IsZoned()) {
+    REQUIRE(model != 0);
+    REQUIRE_EQ(pci.Config<uint8_t>(kBlkZonedModel), model);
+  }
+}
+
 void AbsentQueueHasSizeZero(Disk& disk) {
   const VirtioPci& pci = disk.pci();
   pci.Reset();
@@ -199,16 +225,31 @@ void ResetStopsAllAccess(Disk& disk) {
   for (Request& request : requests) disk.Submit(&request, kIn, 0, &data, 1);
   disk.Kick();
   disk.pci().Reset();
-  RingMemory& ring = disk.queue(0).memory();
-  const uint16_t used = ring.used.index;
+  const uint16_t used = disk.queue(0).UsedCount();
   __builtin_memset(read_buffer, 0x5a, kBytes);
   for (Request& request : requests) request.status = kStatusNotWritten;
   WaitForStragglers();
-  REQUIRE_EQ(ring.used.index, used);
+  REQUIRE_EQ(disk.queue(0).UsedCount(), used);
   for (const Request& request : requests) REQUIRE_EQ(request.status, kStatusNotWritten);
   for (uint32_t i = 0; i < kBytes; i += 64) REQUIRE_EQ(read_buffer[i], 0x5a);
   disk.Start();
   REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+}
+
+void NotificationDataIsAHint(Disk& disk) {
+  if (!disk.Offers(kFeatureNotificationData)) SkipCheck("NOTIFICATION_DATA is not offered");
+  disk.Start(kDriverFeatures | kFeatureNotificationData);
+  const VirtioPci& pci = disk.pci();
+  const Segment data = Writable(read_buffer, kBlockBytes);
+  // Queue index, and where the driver says that its ring ends: right, and wrong.
+  for (const uint32_t offset : {0u, 1u, 0x7fffu, 0xffffu}) {
+    static Request request;
+    disk.Submit(&request, kIn, 0, &data, 1);
+    disk.queue(0).Publish();
+    MmioWrite<uint32_t>(pci.region(kNotifyConfig).address, offset << 16);
+    disk.PollAll();
+    REQUIRE_EQ(request.status, kOk);
+  }
 }
 
 void FailedStatusStopsTheDevice(Disk& disk) {
@@ -225,8 +266,11 @@ const Check kChecks[] = {
     {"P-05", "driver features read back", kNeedsNothing, DriverFeaturesReadBack},
     {"P-07", "a reset clears status, vectors, queues and features", kNeedsStart,
      ResetClearsEverything},
+    {"P-08", "a reset disables queues", kNeedsStart, ResetDisablesQueues},
     {"P-09", "a queue that is not there has size 0 and cannot be enabled", kNeedsNothing,
      AbsentQueueHasSizeZero},
+    {"P-28", "the configuration can be read before FEATURES_OK", kNeedsStart,
+     ConfigIsReadableBeforeNegotiation},
     {"P-10", "the queue size stays a power of two", kNeedsNothing, QueueSizeStaysPowerOfTwo},
     {"P-10", "a queue of four entries works", kNeedsNothing, SmallerQueueWorks},
     {"P-13", "an enabled queue keeps its addresses", kNeedsStart, EnabledQueueKeepsItsAddresses},
@@ -242,6 +286,9 @@ const Check kChecks[] = {
      FeaturesAreFrozenAfterFeaturesOk},
     {"P-19", "VERSION_1 is offered", kNeedsNothing, OffersVersion1},
     {"P-19", "a driver without VERSION_1 is refused", kNeedsNothing, RefusesDriversWithoutVersion1},
+    {"P-22", "the data of a notification is a hint", kNeedsNothing, NotificationDataIsAHint},
+    {"K-08", "the data of a notification is a hint for packed rings too", kNeedsPacked,
+     NotificationDataIsAHint},
     {"P-23", "wrong notifications are ignored", kNeedsStart, IgnoresWrongNotifications},
     {"P-29", "after a reset in the midst of requests memory is left alone", kNeedsStart,
      ResetStopsAllAccess},

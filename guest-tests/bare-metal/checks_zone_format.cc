@@ -13,9 +13,39 @@ void RefusesDriversWithoutZoned(Disk& disk) {
   REQUIRE(disk.pci().Negotiate(good));
 }
 
+void ZonedOnlyOnAModernDevice(Disk& disk) {
+  REQUIRE(disk.pci().function().Read8(kPciRevision) >= 1);
+  REQUIRE(disk.Offers(kFeatureVersion1));
+}
+
 void ModelIsHostManaged(Disk& disk) {
   REQUIRE_EQ(disk.pci().Config<uint8_t>(kBlkZonedModel), kModelHostManaged);
   for (uint32_t i = 0; i < 3; ++i) REQUIRE_EQ(disk.pci().Config<uint8_t>(kBlkUnused2 + i), 0);
+}
+
+void UnusedZoneConfigIsZero(Disk& disk) {
+  for (uint32_t i = 0; i < 3; ++i) REQUIRE_EQ(disk.pci().Config<uint8_t>(kBlkUnused2 + i), 0);
+}
+
+void ReportFieldsAreSound(Disk& disk) {
+  static ZoneReport filled;
+  __builtin_memset(&filled, 0xa5, sizeof(filled));
+  const Segment segment = Writable(&filled, sizeof(filled));
+  REQUIRE_EQ(disk.Run(kZoneReport, 0, &segment, 1), kOk);
+  REQUIRE(filled.zone_count > 0);
+  REQUIRE(filled.zone_count <= TheGeometry().zone_count);
+  for (const uint8_t byte : filled.reserved) REQUIRE_EQ(byte, 0);
+  for (uint64_t i = 0; i < filled.zone_count; ++i) {
+    const ZoneDescriptor& zone = filled.zones[i];
+    REQUIRE_EQ(zone.start, i * TheGeometry().zone_sectors);
+    REQUIRE(zone.capacity > 0);
+    REQUIRE(zone.capacity <= TheGeometry().zone_sectors);
+    for (const uint8_t byte : zone.reserved) REQUIRE_EQ(byte, 0);
+    // The last zone alone may be smaller than others of its kind.
+    if (i > 0 && i + 1 < TheGeometry().zone_count && zone.type == filled.zones[i - 1].type) {
+      REQUIRE_EQ(zone.capacity, filled.zones[i - 1].capacity);
+    }
+  }
 }
 
 void ZoneConfigIsReadOnly(Disk& disk) {
@@ -174,12 +204,14 @@ void UnknownZoneTypesAreUnsupported(Disk& disk) {
 }
 
 const Check kChecks[] = {
+    {"Z-02", "a zoned disk is a modern device", kNeedsZonesAsFound, ZonedOnlyOnAModernDevice},
     {"Z-03", "FEATURES_OK is refused without ZONED, and given with it after", kNeedsHostManaged,
      RefusesDriversWithoutZoned},
     {"Z-05", "the model is host-managed, and unused bytes are 0", kNeedsHostManaged,
      ModelIsHostManaged},
     {"Z-06", "every zone has its place, a sound capacity and state", kNeedsZoned, EveryZoneIsSound},
     {"Z-09", "limits are sound", kNeedsZoned, LimitsAreSound},
+    {"Z-11", "unused bytes behind the model are 0", kNeedsZonesAsFound, UnusedZoneConfigIsZero},
     {"Z-12", "zone configuration is read-only", kNeedsZoned, ZoneConfigIsReadOnly},
     {"Z-13", "DISCARD, WRITE_ZEROES and SECURE_ERASE are not offered", kNeedsHostManaged,
      NoDiscardOnHostManaged},
@@ -193,6 +225,7 @@ const Check kChecks[] = {
     {"Z-46", "a report from beyond the capacity is invalid", kNeedsZoned,
      ReportBeyondCapacityIsInvalid},
     {"Z-46", "the used length of a report is exact", kNeedsZoned, ReportUsedLengthIsHonest},
+    {"Z-47", "every field of a report is sound", kNeedsZonesAsFound, ReportFieldsAreSound},
     {"Z-48", "a report may be scattered over pieces of 7 bytes", kNeedsZoned, ReportMayBeScattered},
     {"Z-55", "zones survive a reset of the device", kNeedsZoned | kNeedsWritable,
      ZonesSurviveReset},

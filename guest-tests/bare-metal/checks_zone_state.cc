@@ -248,6 +248,96 @@ void FullAndEmptyZonesFreeTheirResources(Disk& disk) {
   REQUIRE_EQ(Open(disk, SequentialZone(0)), kOk);
 }
 
+void OpenWithoutResourcesChangesNothing(Disk& disk) {
+  const uint64_t limit = MaxOpen();
+  const uint64_t extra = SequentialZone(limit);
+  for (uint64_t i = 0; i < limit; ++i) REQUIRE_EQ(Open(disk, SequentialZone(i)), kOk);
+  REQUIRE_EQ(Open(disk, extra), ExhaustedStatus(limit));
+  REQUIRE_EQ(StateOf(disk, extra), kStateEmpty);
+  for (uint64_t i = 0; i < limit; ++i) {
+    REQUIRE_EQ(StateOf(disk, SequentialZone(i)), kStateExplicitlyOpen);
+  }
+}
+
+void WriteWithoutResourcesChangesNothing(Disk& disk) {
+  const uint64_t limit = MaxOpen();
+  const uint64_t extra = SequentialZone(limit);
+  for (uint64_t i = 0; i < limit; ++i) REQUIRE_EQ(Open(disk, SequentialZone(i)), kOk);
+  const auto bytes = static_cast<uint32_t>(Granule() * kSectorBytes);
+  FillPattern(write_buffer, bytes, 23);
+  REQUIRE_EQ(disk.Write(extra, write_buffer, bytes), ExhaustedStatus(limit));
+  REQUIRE_EQ(StateOf(disk, extra), kStateEmpty);
+  REQUIRE_EQ(WrittenSectors(disk, extra), 0);
+  REQUIRE_EQ(disk.Read(extra, read_buffer, bytes), kOk);
+  REQUIRE(!HasPattern(read_buffer, bytes, 23));
+}
+
+void BothLimitsGiveActiveResource(Disk& disk) {
+  const uint64_t limit = MaxActive();
+  if (MaxOpen() != limit) SkipCheck("the limits differ");
+  const uint64_t extra = SequentialZone(limit);
+  for (uint64_t i = 0; i < limit; ++i) REQUIRE_EQ(Open(disk, SequentialZone(i)), kOk);
+  REQUIRE_EQ(Open(disk, extra), kZoneActiveResource);
+  REQUIRE_EQ(WriteGranule(disk, extra), kZoneActiveResource);
+}
+
+void ClosedZonesAreNotOpen(Disk& disk) {
+  const uint64_t limit = MaxOpen();
+  if (TheGeometry().max_active == limit) SkipCheck("as many active zones as open ones");
+  const uint64_t closed = SequentialZone(limit);
+  Bring(disk, closed, kStateClosed);
+  for (uint64_t i = 0; i < limit; ++i) REQUIRE_EQ(Open(disk, SequentialZone(i)), kOk);
+  REQUIRE_EQ(StateOf(disk, closed), kStateClosed);
+  REQUIRE_EQ(Open(disk, closed), kZoneOpenResource);
+}
+
+// What cannot be, from the states where it cannot.
+void RequireInvalid(Disk& disk, uint32_t operation, std::initializer_list<uint8_t> states) {
+  const uint64_t start = SequentialZone(0);
+  for (const uint8_t state : states) {
+    REQUIRE_EQ(Reset(disk, start), kOk);
+    Bring(disk, start, state);
+    REQUIRE_EQ(disk.Command(operation, start), kZoneInvalidCommand);
+    REQUIRE_EQ(StateOf(disk, start), state);
+  }
+}
+
+void FullZoneCannotBeOpened(Disk& disk) { RequireInvalid(disk, kZoneOpen, {kStateFull}); }
+
+void EmptyAndFullZonesCannotBeClosed(Disk& disk) {
+  RequireInvalid(disk, kZoneClose, {kStateEmpty, kStateFull});
+}
+
+void CloseOfAnEmptyOpenZoneEmptiesIt(Disk& disk) {
+  const uint64_t start = SequentialZone(0);
+  // More often than there can be active zones: each close gives the resource back.
+  for (int i = 0; i < 20; ++i) {
+    const uint64_t zone = SequentialZone(i % 2);
+    REQUIRE_EQ(Open(disk, zone), kOk);
+    REQUIRE_EQ(Close(disk, zone), kOk);
+    REQUIRE_EQ(StateOf(disk, zone), kStateEmpty);
+  }
+  REQUIRE_EQ(WriteGranule(disk, start), kOk);
+}
+
+void RepeatedOperationsChangeNothing(Disk& disk) {
+  struct Row {
+    uint8_t state;
+    uint32_t operation;
+  };
+  constexpr Row kRows[] = {{kStateEmpty, kZoneReset},
+                           {kStateExplicitlyOpen, kZoneOpen},
+                           {kStateClosed, kZoneClose},
+                           {kStateFull, kZoneFinish}};
+  const uint64_t start = SequentialZone(0);
+  for (const Row& row : kRows) {
+    REQUIRE_EQ(Reset(disk, start), kOk);
+    Bring(disk, start, row.state);
+    for (int i = 0; i < 3; ++i) REQUIRE_EQ(disk.Command(row.operation, start), kOk);
+    REQUIRE_EQ(StateOf(disk, start), row.state);
+  }
+}
+
 // A zone that the host made read-only or offline, where the disk has one.
 uint64_t ZoneInState(Disk& disk, uint8_t state, const char* reason) {
   const Geometry& geometry = TheGeometry();
@@ -292,18 +382,29 @@ const Check kChecks[] = {
     {"Z-07", "one zone too many open gets OPEN_RESOURCE", kNeeds, OneZoneTooManyOpen},
     {"Z-08", "one zone too many active gets ACTIVE_RESOURCE", kNeeds, OneZoneTooManyActive},
     {"Z-15", "a conventional zone has no operations", kNeeds, ConventionalZoneHasNoOperations},
+    {"Z-17", "a full zone cannot be opened", kNeeds, FullZoneCannotBeOpened},
+    {"Z-18", "OPEN without resources changes nothing", kNeeds, OpenWithoutResourcesChangesNothing},
+    {"Z-19", "empty and full zones cannot be closed", kNeeds, EmptyAndFullZonesCannotBeClosed},
     {"Z-21", "a reset rewinds the write pointer", kNeeds, ResetRewindsThePointer},
     {"Z-22", "RESET_ALL resets all zones, whatever its sector", kNeeds, ResetAllResetsAll},
     {"Z-22", "RESET_ALL keeps the data of conventional zones", kNeeds | kNeedsKeptData,
      ResetAllKeepsConventionalData},
+    {"Z-23", "a write without resources changes nothing", kNeeds,
+     WriteWithoutResourcesChangesNothing},
     {"Z-31", "implicitly open zones are closed for others", kNeeds, ImplicitlyOpenZonesAreClosed},
     {"Z-32", "a read-only zone can only be read", kNeeds, ReadOnlyZoneCanBeReadOnly},
     {"Z-33", "an offline zone refuses everything", kNeeds, OfflineZoneRefusesEverything},
+    {"Z-36", "where both limits are reached it is ACTIVE_RESOURCE", kNeeds,
+     BothLimitsGiveActiveResource},
     {"Z-38", "full and empty zones free their resources", kNeeds,
      FullAndEmptyZonesFreeTheirResources},
     {"Z-39", "an explicitly open zone stays so", kNeeds, ExplicitOpenPersists},
+    {"Z-40", "CLOSE of an open zone without data makes it empty", kNeeds,
+     CloseOfAnEmptyOpenZoneEmptiesIt},
+    {"Z-41", "operations that lead nowhere succeed", kNeeds, RepeatedOperationsChangeNothing},
     {"Z-42", "a closed zone reopens at the limit of active zones", kNeeds,
      ClosedZoneReopensAtTheLimit},
+    {"Z-43", "a closed zone takes no open resource", kNeeds, ClosedZonesAreNotOpen},
     {"Z-50", "the last zone has its real length", kNeeds, LastZoneHasItsRealLength},
     {"Z-51", "operations must name the start of a zone", kNeeds, OperationsNeedAZoneStart},
 };

@@ -9,9 +9,11 @@ RingMemory rings[kMaxQueues];
 
 }  // namespace
 
-const char* Disk::Open(const PciFunction& function) {
+const char* Disk::Open(const PciFunction& function, bool packed) {
   if (const char* error = pci_.Open(function)) return error;
   offered_ = pci_.OfferedFeatures();
+  packed_ = packed;
+  if (packed_ && !Offers(kFeatureRingPacked)) return "ring=packed, but RING_PACKED is not offered";
   queue_count_ = pci_.QueueCount();
   if (queue_count_ == 0) return "the device has no queue";
   if (queue_count_ > kMaxQueues) queue_count_ = kMaxQueues;
@@ -36,6 +38,7 @@ void Disk::Start(uint64_t wanted) {
 }
 
 void Disk::Negotiate(uint64_t wanted) {
+  if (packed_) wanted |= kFeatureRingPacked;
   negotiated_ = offered_ & wanted;
   REQUIRE(pci_.Negotiate(negotiated_));
 }
@@ -46,12 +49,14 @@ void Disk::EnableQueues(uint16_t max_size) {
   config_interrupts_at_start_ = ConfigInterrupts();
   pci_.SetCommon<uint16_t>(kConfigMsixVector, kConfigEntry);
   REQUIRE_EQ(pci_.Common<uint16_t>(kConfigMsixVector), kConfigEntry);
-  for (uint16_t i = 0; i < queue_count_; ++i) {
-    uint16_t size = pci_.MaxQueueSize(i);
-    if (size > max_size) size = max_size;
-    queues_[i].Attach(&rings[i], size, Has(kFeatureEventIdx));
-    pci_.EnableQueue(i, size, rings[i], EntryOfQueue(i));
-  }
+  for (uint16_t i = 0; i < queue_count_; ++i) EnableQueue(i, max_size);
+}
+
+void Disk::EnableQueue(uint16_t index, uint16_t max_size) {
+  uint16_t size = pci_.MaxQueueSize(index);
+  if (size > max_size) size = max_size;
+  queues_[index].Attach(&rings[index], size, Has(kFeatureEventIdx), packed_);
+  pci_.EnableQueue(index, size, rings[index], EntryOfQueue(index));
 }
 
 uint16_t Disk::EntryOfQueue(uint16_t index) const {

@@ -26,8 +26,9 @@ struct Request {
 
 class Disk {
  public:
-  // Reads what never changes. Null on success, otherwise what is wrong.
-  const char* Open(const PciFunction& function);
+  // Reads what never changes. Null on success, otherwise what is wrong. `packed`: drive packed
+  // rings from now on.
+  const char* Open(const PciFunction& function, bool packed);
 
   VirtioPci& pci() { return pci_; }
   uint64_t offered() const { return offered_; }
@@ -35,6 +36,7 @@ class Disk {
   bool Has(uint64_t feature) const { return (negotiated_ & feature) != 0; }
   uint64_t capacity_sectors() const { return capacity_sectors_; }
   uint16_t queue_count() const { return queue_count_; }
+  bool IsPacked() const { return packed_; }
   bool IsZoned() const { return Offers(kFeatureZoned); }
   bool IsHostAware() const { return IsZoned() && zoned_model_ == kModelHostAware; }
 
@@ -43,6 +45,7 @@ class Disk {
   // The parts of it.
   void Negotiate(uint64_t wanted);
   void EnableQueues(uint16_t max_size = kMaxQueueSize);
+  void EnableQueue(uint16_t index, uint16_t max_size);
   void GoLive() { pci_.AddStatus(kStatusDriverOk); }
 
   Virtqueue& queue(uint16_t index) { return queues_[index]; }
@@ -92,6 +95,7 @@ class Disk {
   uint64_t capacity_sectors_ = 0;
   uint32_t used_bytes_ = 0;
   uint16_t queue_count_ = 0;
+  bool packed_ = false;
   uint8_t zoned_model_ = 0;
 };
 

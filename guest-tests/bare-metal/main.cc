@@ -14,9 +14,10 @@ constexpr uint32_t kPvhMagic = 0x336e'c578;
 
 Disk disk;
 
-const CheckTable* const kTables[] = {
-    &kPciChecks,   &kTransportChecks,  &kInterruptChecks, &kRingChecks,      &kHostileChecks,
-    &kBlockChecks, &kZoneFormatChecks, &kZoneWriteChecks, &kZoneStateChecks, &kHostAwareChecks};
+const CheckTable* const kTables[] = {&kPciChecks,        &kTransportChecks, &kInterruptChecks,
+                                     &kRingChecks,       &kHostileChecks,   &kPackedRingChecks,
+                                     &kQueueResetChecks, &kBlockChecks,     &kZoneFormatChecks,
+                                     &kZoneWriteChecks,  &kZoneStateChecks, &kHostAwareChecks};
 const CheckTable* const kKeepingTables[] = {&kKeepingChecks};
 const CheckTable* const kKeptZonesTables[] = {&kKeptZonesChecks};
 
@@ -36,7 +37,7 @@ bool Run(const PvhStartInfo& start_info) {
     Print("baremetal: no virtio-blk function 1af4:1042 number ", options.disk, " on PCI bus 0\n");
     return false;
   }
-  if (const char* error = disk.Open(function)) {
+  if (const char* error = disk.Open(function, options.ring_is_packed)) {
     Print("baremetal: the disk cannot be used: ", error, "\n");
     return false;
   }

@@ -43,11 +43,19 @@ bool ParseWord(const char* word, Options* options) {
     options->only = value;
     return true;
   }
+  if (const char* value = ValueOf(word, "except=")) {
+    options->except = value;
+    return true;
+  }
   if (const char* value = ValueOf(word, "expect=")) {
     if (IsWord(value, "host-managed")) options->expect = Expectation::kHostManaged;
     if (IsWord(value, "host-aware")) options->expect = Expectation::kHostAware;
     if (IsWord(value, "plain")) options->expect = Expectation::kPlain;
     return options->expect != Expectation::kAny;
+  }
+  if (const char* value = ValueOf(word, "ring=")) {
+    options->ring_is_packed = IsWord(value, "packed");
+    return options->ring_is_packed || IsWord(value, "split");
   }
   if (const char* value = ValueOf(word, "data=")) {
     options->data_is_kept = IsWord(value, "kept");
@@ -63,6 +71,21 @@ bool ParseWord(const char* word, Options* options) {
   if (const char* value = ValueOf(word, "disk=")) return ParseNumber(value, &options->disk);
   if (const char* value = ValueOf(word, "ecam=")) return ParseNumber(value, &options->ecam);
   return false;
+}
+
+// Whether the id begins with one of the comma-separated prefixes, of which there is at least one.
+bool HasPrefixIn(const char* prefix, const char* id) {
+  while (true) {
+    const char* rest = id;
+    while (*prefix != ',' && !IsEndOfWord(*prefix) && *prefix == *rest) {
+      ++prefix;
+      ++rest;
+    }
+    if (*prefix == ',' || IsEndOfWord(*prefix)) return true;
+    while (*prefix != ',' && !IsEndOfWord(*prefix)) ++prefix;
+    if (IsEndOfWord(*prefix)) return false;
+    ++prefix;
+  }
 }
 
 }  // namespace
@@ -81,19 +104,8 @@ bool ParseOptions(const char* command_line, Options* options) {
 }
 
 bool IsSelected(const Options& options, const char* id) {
-  if (IsEndOfWord(options.only[0])) return true;
-  const char* prefix = options.only;
-  while (true) {
-    const char* rest = id;
-    while (*prefix != ',' && !IsEndOfWord(*prefix) && *prefix == *rest) {
-      ++prefix;
-      ++rest;
-    }
-    if (*prefix == ',' || IsEndOfWord(*prefix)) return true;
-    while (*prefix != ',' && !IsEndOfWord(*prefix)) ++prefix;
-    if (IsEndOfWord(*prefix)) return false;
-    ++prefix;
-  }
+  const bool is_named = IsEndOfWord(options.only[0]) || HasPrefixIn(options.only, id);
+  return is_named && (IsEndOfWord(options.except[0]) || !HasPrefixIn(options.except, id));
 }
 
 }  // namespace minivmm

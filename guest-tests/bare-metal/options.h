@@ -1,7 +1,9 @@
 // The guest's options, from the kernel command line in the PVH start info:
 //
 //   only=ID[,ID…]     run only checks whose id begins with one of these (Z-30, P-, …)
+//   except=ID[,ID…]   not these of them
 //   expect=KIND       fail unless the disk is host-managed, host-aware or plain (no F_ZONED)
+//   ring=packed       drive packed rings; RING_PACKED must be offered
 //   data=dropped      the disk keeps nothing (null-co): skip what reads back
 //   phase=write       in place of the checks: make known zones and data, and flush
 //   phase=crash       the same, and then change them and flush for ever, counting on the console
@@ -22,7 +24,9 @@ enum class Phase { kChecks, kWrite, kCrash, kVerify };
 struct Options {
   const char* only =
       "";  // comma-separated prefixes, ended by a space or the end of the command line
+  const char* except = "";  // the same
   Expectation expect = Expectation::kAny;
+  bool ring_is_packed = false;
   bool data_is_kept = true;
   Phase phase = Phase::kChecks;
   uint64_t flushed = 0;
@@ -48,7 +52,7 @@ static_assert(sizeof(PvhStartInfo) == 56);
 // Words that it does not know are an error: it prints the first and returns false.
 bool ParseOptions(const char* command_line, Options* options);
 
-// Whether `only=` lets the check with this id run.
+// Whether `only=` and `except=` let the check with this id run.
 bool IsSelected(const Options& options, const char* id);
 
 }  // namespace minivmm

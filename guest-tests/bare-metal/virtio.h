@@ -37,11 +37,14 @@ constexpr uint64_t kFeatureIndirect = Feature(28);
 constexpr uint64_t kFeatureEventIdx = Feature(29);
 constexpr uint64_t kFeatureVersion1 = Feature(32);
 constexpr uint64_t kFeatureAccessPlatform = Feature(33);
+constexpr uint64_t kFeatureRingPacked = Feature(34);
 constexpr uint64_t kFeatureSrIov = Feature(37);
+constexpr uint64_t kFeatureNotificationData = Feature(38);
+constexpr uint64_t kFeatureRingReset = Feature(40);
 constexpr uint64_t kFeatureAdminVq = Feature(41);
 constexpr uint64_t kFeatureSuspend = Feature(43);
 
-// What this driver can drive.
+// What this driver can drive; RING_PACKED comes with ring=packed.
 constexpr uint64_t kDriverFeatures =
     kFeatureSizeMax | kFeatureSegMax | kFeatureReadOnly | kFeatureBlkSize | kFeatureFlush |
     kFeatureTopology | kFeatureConfigWce | kFeatureMq | kFeatureDiscard | kFeatureWriteZeroes |
@@ -72,6 +75,7 @@ constexpr uint32_t kQueueNotifyOff = 30;
 constexpr uint32_t kQueueDesc = 32;
 constexpr uint32_t kQueueDriver = 40;
 constexpr uint32_t kQueueDevice = 48;
+constexpr uint32_t kQueueReset = 58;
 constexpr uint16_t kNoVector = 0xffff;
 
 // Block configuration, byte offsets
@@ -85,6 +89,8 @@ constexpr uint32_t kBlkNumQueues = 34;
 constexpr uint32_t kBlkMaxDiscardSectors = 36;
 constexpr uint32_t kBlkMaxDiscardSeg = 40;
 constexpr uint32_t kBlkMaxWriteZeroesSectors = 48;
+constexpr uint32_t kBlkMaxWriteZeroesSeg = 52;
+constexpr uint32_t kBlkWriteZeroesMayUnmap = 56;
 constexpr uint32_t kBlkUnused1 = 57;
 constexpr uint32_t kBlkZoneSectors = 72;
 constexpr uint32_t kBlkMaxOpenZones = 76;

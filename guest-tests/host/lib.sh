@@ -185,6 +185,28 @@ boot_guest() {
   fi
 }
 
+# run_bare_metal OPTION...: one boot of the bare-metal guest on /dev/mvzoned, which loses its
+# content; passes its lines on, as results of the boot `boot`.
+run_bare_metal() {
+  local line
+  while read -r line; do
+    case $line in
+      "ok "* | "not ok "* | "skip "*) guest_line "$line" ;;
+      *) note "${line#\# }" ;;
+    esac
+  done < <("$RIG_DIR/bare-metal/run" --vmm "$RIG_VMM_KIND" --binary "$RIG_VMM" --guest "$RIG_BARE_METAL_GUEST" \
+    "$@" /dev/mvzoned 2>&1)
+  wait $! || not_ok run "the run did not end well"
+}
+
+# have_bare_metal: whether its guest is there; says so where not.
+have_bare_metal() {
+  if [[ ! -e $RIG_BARE_METAL_GUEST ]]; then
+    skip bare-metal "the guest is not built: bazel build //guest-tests/bare-metal:guest"
+    return 1
+  fi
+}
+
 show_console() {
   if [[ -n ${RIG_VERBOSE:-}${kernel_log:-} ]]; then return; fi
   tail -n "${RIG_TAIL:-25}" "$console" | sed 's/^/#   | /'

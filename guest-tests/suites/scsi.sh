@@ -17,6 +17,12 @@ else
   ln -sf "$scsi" /dev/mvzoned
   disks=(/dev/mvzoned)
   boot_guest geometry,operations,pointer,depth 1 minivmm.megabytes=8
+  if have_bare_metal; then
+    boot=scsi_debug
+    run_bare_metal
+    boot=scsi_debug-packed
+    run_bare_metal --packed --only B-,Z-
+  fi
   rm /dev/mvzoned
 fi
 modprobe -r scsi_debug
