@@ -234,6 +234,10 @@ Result<std::unique_ptr<BlockNode>> OpenHostDevice(const HostDeviceOptions& optio
       .filename = filename, .fd = fd.get(), .no_flush = options.cache_no_flush, .zoned = is_zoned};
   if (direct) {
     transfer.alignment = ReadDirectIoAlignment(fd.get(), limits.logical_block_bytes);
+    // More than the kernel asks for: null_blk (6.12) loses data of a block that is scattered over two
+    // pieces of memory, as one is whose buffer does not begin at a block and crosses a page.
+    transfer.alignment.memory_bytes =
+        std::max(transfer.alignment.memory_bytes, limits.logical_block_bytes);
   }
   if (!is_zoned) {
     if (options.discard && !options.read_only) AddDiscardLimits(attributes, limits);

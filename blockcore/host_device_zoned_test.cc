@@ -12,6 +12,7 @@
 #include <memory>
 #include <new>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -208,6 +209,35 @@ TEST_CASE("Reset-all empties every zone") {
   for (int i = 0; i < 4; ++i) {
     CHECK(disk.ReportOf(disk.zones[i].start_bytes).condition == ZoneCondition::kEmpty);
     CHECK(disk.HostReportOf(disk.zones[i].start_bytes).condition == ZoneCondition::kEmpty);
+  }
+}
+
+TEST_CASE("Buffers may begin anywhere in a page, and cross pages within a block") {
+  Disk disk;
+  constexpr size_t kPage = 4096;
+  const uint64_t start = disk.zones[2].start_bytes;
+  for (size_t from = 0; from < kPage; from += 512) {
+    // The block begins `from` behind a page, for writing as for reading.
+    std::vector<uint8_t> room(disk.block + 2 * kPage);
+    const size_t to_page = kPage - reinterpret_cast<uintptr_t>(room.data()) % kPage;
+    std::span<uint8_t> odd = std::span(room).subspan(to_page + from, disk.block);
+    const std::vector<uint8_t> written = Pattern(disk.block, static_cast<uint32_t>(from));
+    const uint64_t at = start + from / 512 * disk.block;
+    const auto transfer = [&](BlockOp op) {
+      iovec buffer{odd.data(), odd.size()};
+      BlockRequest request;
+      request.op = op;
+      request.offset_bytes = at;
+      request.length_bytes = odd.size();
+      request.buffers = {&buffer, 1};
+      return SubmitAndWait(*disk.thread, *disk.node, request);
+    };
+    CAPTURE(from);
+    std::ranges::copy(written, odd.begin());
+    REQUIRE(transfer(BlockOp::kWrite) == BlockStatus::kOk);
+    std::ranges::fill(odd, uint8_t{0});
+    REQUIRE(transfer(BlockOp::kRead) == BlockStatus::kOk);
+    CHECK(std::ranges::equal(odd, written));
   }
 }
 

@@ -15,6 +15,7 @@
 #include <boost/json.hpp>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
@@ -85,9 +86,8 @@ std::array<UniqueFd, 2> Pipe() {
 class Vmm {
  public:
   explicit Vmm(const std::vector<std::string>& more = {}) {
-    const char* directory = std::getenv("TEST_TMPDIR");
-    socket_path_ = std::string(directory == nullptr ? "/tmp" : directory) + "/qmp";
-    ::unlink(socket_path_.c_str());
+    REQUIRE(::mkdtemp(directory_.data()) != nullptr);
+    socket_path_ = directory_ + "/qmp";
     std::vector<std::string> arguments = {program,
                                           "--kernel",
                                           guest,
@@ -123,9 +123,11 @@ class Vmm {
   }
 
   ~Vmm() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+    std::filesystem::remove_all(directory_);
   }
 
   // Its answer's value; events that come before it are kept for Event.
@@ -214,6 +216,8 @@ class Vmm {
   static constexpr int kPageBytes = 4096;
   static constexpr int kScreenBytes = 4 * kPageBytes;
 
+  // TEST_TMPDIR can be too long for a socket's path.
+  std::string directory_ = "/tmp/control-test-XXXXXX";
   std::string socket_path_;
   int screen_fd_ = -1;
   pid_t pid_ = 0;

@@ -123,6 +123,7 @@ controlled_run() {
       qmp query-zones '{"node-name":"added","offset":8388608,"count":1}' &&
       if [[ $message == *'"condition":"empty"'* ]]; then ok added-zones; else not_ok added-zones "$message"; fi
     qmp blockdev-del '{"node-name":"added"}' && ok added-and-removed
+    remove_zoned mvcontrol
   fi
 
   qmp system_powerdown && expect_event POWERDOWN POWERDOWN
