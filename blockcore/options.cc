@@ -319,6 +319,12 @@ Result<void> Options::ParseJson(std::string_view text) {
   return {};
 }
 
+std::vector<std::pair<std::string, std::string>> Options::KeysAndValues() const {
+  std::vector<std::pair<std::string, std::string>> all;
+  for (const Entry& entry : entries_) all.emplace_back(entry.key, entry.value);
+  return all;
+}
+
 bool Options::Has(std::string_view key) const {
   return std::any_of(entries_.begin(), entries_.end(),
                      [key](const Entry& entry) { return entry.key == key; });

@@ -17,6 +17,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "blockcore/base/result.h"
@@ -60,6 +61,8 @@ class Options {
   // mean 'filename'?". `whose` is that "driver 'file'".
   Result<void> CheckAllTaken(std::string_view whose) const;
 
+  // All that was given, taken or not, in its order, for who hands it on without knowing the keys.
+  std::vector<std::pair<std::string, std::string>> KeysAndValues() const;
   // Whether the key was given, taken or not.
   bool Has(std::string_view key) const;
   // Adds a key unless it was given, as a default from outside.

@@ -59,8 +59,7 @@ json::value ParseOwn(const std::string& text) {
 json::array BlockDevices(const CommandLine& line) {
   json::array array;
   for (const BlockDevice& blockdev : line.blockdevs) {
-    // It was read without an error before.
-    array.push_back(ParseOwn(DescriptionToJson(*ParseDescription(blockdev.text, "driver"))));
+    array.push_back(ParseOwn(DescriptionToJson(blockdev.options.KeysAndValues())));
   }
   return array;
 }

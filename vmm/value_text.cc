@@ -1,7 +1,6 @@
 #include "vmm/value_text.h"
 
 #include <boost/json.hpp>
-#include <boost/system/error_code.hpp>
 #include <charconv>
 #include <optional>
 
@@ -30,38 +29,6 @@ std::optional<Number> ParseNumber(std::string_view text) {
   if (error != std::errc()) return std::nullopt;
   number.suffix = digits.substr(static_cast<size_t>(end - digits.data()));
   return number;
-}
-
-// Cuts the text behind the next single comma; ",," stands for a comma in the part.
-std::string CutPart(std::string_view& text) {
-  std::string part;
-  while (!text.empty()) {
-    char c = text[0];
-    text.remove_prefix(1);
-    if (c == ',') {
-      if (text.empty() || text[0] != ',') break;
-      text.remove_prefix(1);
-    }
-    part += c;
-  }
-  return part;
-}
-
-std::string ScalarText(const boost::json::value& value) {
-  if (value.is_string()) return std::string(value.get_string());
-  if (value.is_bool()) return value.get_bool() ? "on" : "off";
-  return boost::json::serialize(value);
-}
-
-void Flatten(const boost::json::object& object, const std::string& prefix, Description& out) {
-  for (const auto& [name, value] : object) {
-    std::string key = prefix + std::string(name);
-    if (value.is_object()) {
-      Flatten(value.get_object(), key + ".", out);
-    } else {
-      out.emplace_back(std::move(key), ScalarText(value));
-    }
-  }
 }
 
 }  // namespace
@@ -113,30 +80,8 @@ Result<uint32_t> ParseBlockSize(std::string_view where, std::string_view text) {
 }
 
 Result<Description> ParseDescription(std::string_view text, std::string_view implied_key) {
-  // Nearly all that can be wrong is found, and worded, there.
-  TRY([[maybe_unused]] Options checked, Options::Parse(text, implied_key));
-  Description description;
-  if (text.starts_with('{')) {
-    boost::json::parse_options lenient;
-    lenient.allow_invalid_utf8 = true;
-    boost::system::error_code error;
-    boost::json::value root =
-        boost::json::parse(boost::json::string_view(text.data(), text.size()), error, {}, lenient);
-    if (error) return Fail("the description is not valid JSON: {}", error.message());
-    if (!root.is_object()) return Fail("the JSON description must be an object");
-    Flatten(root.get_object(), "", description);
-    return description;
-  }
-  while (!text.empty()) {
-    std::string part = CutPart(text);
-    size_t equals = part.find('=');
-    if (equals == std::string::npos) {
-      description.emplace_back(implied_key, std::move(part));
-    } else {
-      description.emplace_back(part.substr(0, equals), part.substr(equals + 1));
-    }
-  }
-  return description;
+  TRY(Options options, Options::Parse(text, implied_key));
+  return options.KeysAndValues();
 }
 
 std::string DescriptionToJson(const Description& description) {

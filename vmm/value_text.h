@@ -27,8 +27,7 @@ Result<uint64_t> ParseMemory(std::string_view where, std::string_view text);
 // Bytes of a block: a power of two from 512 to 2 MiB, also as 4k; or 0.
 Result<uint32_t> ParseBlockSize(std::string_view where, std::string_view text);
 
-// Keys (dotted where they were nested) and values, in their order. What Options::Parse takes, and
-// nothing else, can be taken apart like this; Options itself answers only who knows the keys.
+// Keys (dotted where they were nested) and values, in their order, of what Options::Parse takes.
 using Description = std::vector<std::pair<std::string, std::string>>;
 Result<Description> ParseDescription(std::string_view text, std::string_view implied_key);
 
