@@ -7,6 +7,7 @@
 
 #include "blockcore/base/units.h"
 #include "devices/virtqueue.h"
+#include "devices/virtqueue_checks.h"
 #include "devices/virtqueue_driver.h"
 
 namespace minivmm {
@@ -17,40 +18,6 @@ constexpr uint64_t kPackedEvents = kPacked | kFeatureEventIdx;
 constexpr uint16_t kNext = RingDescriptor::kNext;
 constexpr uint16_t kWrite = RingDescriptor::kWrite;
 constexpr uint16_t kIndirect = RingDescriptor::kIndirect;
-
-Virtqueue MakeRing(VirtqueueDriver& driver) {
-  Result<Virtqueue> ring =
-      Virtqueue::Create(driver.guest().memory(), driver.config(), driver.features());
-  REQUIRE(ring.has_value());
-  return std::move(*ring);
-}
-
-DescriptorChain PopOne(Virtqueue& ring) {
-  Result<std::optional<DescriptorChain>> chain = ring.Pop();
-  REQUIRE_MESSAGE(chain.has_value(), (chain ? "" : chain.error().message));
-  REQUIRE(chain->has_value());
-  return std::move(**chain);
-}
-
-bool IsEmpty(Virtqueue& ring) {
-  Result<std::optional<DescriptorChain>> chain = ring.Pop();
-  return chain.has_value() && !chain->has_value();
-}
-
-// The text of the error, "" when the ring is not broken.
-std::string BrokenBecause(Virtqueue& ring) {
-  Result<std::optional<DescriptorChain>> chain = ring.Pop();
-  if (!chain) return chain.error().message;
-  if (*chain) ring.Push(std::move(**chain), 0);
-  return "";
-}
-
-using Sizes = std::vector<size_t>;
-Sizes Lengths(std::span<const iovec> elements) {
-  Sizes lengths;
-  for (const iovec& element : elements) lengths.push_back(element.iov_len);
-  return lengths;
-}
 
 TEST_CASE("K-03: a list is one chain, known by the id of its last descriptor") {
   FakeGuest guest;

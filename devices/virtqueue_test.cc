@@ -11,48 +11,13 @@
 
 #include "blockcore/base/event_fd.h"
 #include "blockcore/base/units.h"
+#include "devices/virtqueue_checks.h"
 #include "devices/virtqueue_driver.h"
 
 namespace minivmm {
 namespace {
 
 constexpr uint64_t kBoth = kFeatureIndirectDesc | kFeatureEventIdx;
-
-Virtqueue MakeRing(VirtqueueDriver& driver) {
-  Result<Virtqueue> ring =
-      Virtqueue::Create(driver.guest().memory(), driver.config(), driver.features());
-  REQUIRE(ring.has_value());
-  return std::move(*ring);
-}
-
-// Pops a chain that must be there.
-DescriptorChain PopOne(Virtqueue& ring) {
-  Result<std::optional<DescriptorChain>> chain = ring.Pop();
-  REQUIRE_MESSAGE(chain.has_value(), (chain ? "" : chain.error().message));
-  REQUIRE(chain->has_value());
-  return std::move(**chain);
-}
-
-bool IsEmpty(Virtqueue& ring) {
-  Result<std::optional<DescriptorChain>> chain = ring.Pop();
-  return chain.has_value() && !chain->has_value();
-}
-
-// The text of the error, "" when the ring is not broken.
-std::string BrokenBecause(Virtqueue& ring) {
-  Result<std::optional<DescriptorChain>> chain = ring.Pop();
-  if (!chain) return chain.error().message;
-  if (*chain) ring.Push(std::move(**chain), 0);
-  return "";
-}
-
-std::vector<size_t> Lengths(std::span<const iovec> elements) {
-  std::vector<size_t> lengths;
-  for (const iovec& element : elements) lengths.push_back(element.iov_len);
-  return lengths;
-}
-
-using Sizes = std::vector<size_t>;
 
 TEST_CASE("a chain is the driver's buffers as host memory, readable and writable apart") {
   FakeGuest guest;
