@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "blockcore/base/check.h"
 #include "blockcore/block_node.h"
 #include "blockcore/io_thread.h"
 
@@ -15,24 +16,33 @@ namespace minivmm {
 // BlockNode or what has the same Submit) on `thread`, and returns its status when it has completed.
 template <typename Target>
 BlockStatus SubmitAndWait(IoThread& thread, Target& target, BlockRequest& request) {
-  struct Waiter {
+  VMM_CHECK(!thread.IsCurrent());
+  struct Submission : Task {
+    IoThread* thread;
+    Target* target;
+    BlockRequest* request;
     std::mutex mutex;
     std::condition_variable condition;
     bool done = false;
-  } waiter;
-  thread.RunAndWait([&] {
-    request.PushCompletion(
-        [](void* self, BlockRequest&) {
-          auto& completed = *static_cast<Waiter*>(self);
-          std::lock_guard lock(completed.mutex);
-          completed.done = true;
-          completed.condition.notify_one();
+  } submission;
+  submission.thread = &thread;
+  submission.target = &target;
+  submission.request = &request;
+  submission.run = [](Task& task) {
+    auto& self = static_cast<Submission&>(task);
+    self.request->PushCompletion(
+        [](void* completed, BlockRequest&) {
+          auto& waiting = *static_cast<Submission*>(completed);
+          std::lock_guard lock(waiting.mutex);
+          waiting.done = true;
+          waiting.condition.notify_one();
         },
-        &waiter);
-    target.Submit(thread, request);
-  });
-  std::unique_lock lock(waiter.mutex);
-  waiter.condition.wait(lock, [&] { return waiter.done; });
+        &self);
+    self.target->Submit(*self.thread, *self.request);
+  };
+  thread.Post(submission);
+  std::unique_lock lock(submission.mutex);
+  submission.condition.wait(lock, [&] { return submission.done; });
   return request.status;
 }
 

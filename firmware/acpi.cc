@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "blockcore/base/check.h"
+#include "blockcore/base/little_endian.h"
 #include "blockcore/base/units.h"
 #include "firmware/aml.h"
-#include "firmware/little_endian.h"
 #include "firmware/memory_layout.h"
 
 // Section numbers are those of the ACPI specification 6.5.

@@ -8,8 +8,8 @@
 #include <span>
 #include <string>
 
+#include "blockcore/base/little_endian.h"
 #include "firmware/acpi.h"
-#include "firmware/little_endian.h"
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "firmware/little_endian.h"
+#include "blockcore/base/little_endian.h"
 #include "firmware/memory_layout.h"
 
 namespace minivmm {

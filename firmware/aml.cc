@@ -1,7 +1,7 @@
 #include "firmware/aml.h"
 
 #include "blockcore/base/check.h"
-#include "firmware/little_endian.h"
+#include "blockcore/base/little_endian.h"
 
 namespace minivmm::aml {
 namespace {

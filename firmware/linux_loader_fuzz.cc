@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "blockcore/base/check.h"
+#include "blockcore/base/little_endian.h"
 #include "blockcore/base/units.h"
 #include "firmware/linux_loader.h"
-#include "firmware/little_endian.h"
 #include "firmware/memory_layout.h"
 #include "tools/bazel/fuzz/fuzz_input.h"
 

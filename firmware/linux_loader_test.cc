@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "blockcore/base/little_endian.h"
 #include "blockcore/base/units.h"
-#include "firmware/little_endian.h"
 #include "firmware/memory_layout.h"
 
 namespace minivmm {

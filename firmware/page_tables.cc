@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "blockcore/base/check.h"
+#include "blockcore/base/little_endian.h"
 #include "blockcore/base/units.h"
-#include "firmware/little_endian.h"
 
 namespace minivmm {
 namespace {

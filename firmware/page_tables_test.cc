@@ -4,8 +4,8 @@
 
 #include <optional>
 
+#include "blockcore/base/little_endian.h"
 #include "blockcore/base/units.h"
-#include "firmware/little_endian.h"
 
 namespace minivmm {
 namespace {

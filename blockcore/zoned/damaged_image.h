@@ -3,7 +3,6 @@
 #ifndef MINIVMM_BLOCKCORE_ZONED_DAMAGED_IMAGE_H_
 #define MINIVMM_BLOCKCORE_ZONED_DAMAGED_IMAGE_H_
 
-#include <array>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -48,18 +47,16 @@ inline std::vector<ZoneRecord> SmallZonedRecords() {
   return records;
 }
 
-inline uint32_t Crc32c(std::span<const std::byte> bytes) {
-  static const std::array<uint32_t, 256> kTable = [] {
-    std::array<uint32_t, 256> table{};
-    for (uint32_t i = 0; i < table.size(); ++i) {
-      table[i] = i;
-      for (int bit = 0; bit < 8; ++bit) table[i] = table[i] >> 1 ^ (table[i] & 1) * 0x82f6'3b78;
-    }
-    return table;
-  }();
-  uint32_t crc = 0xffff'ffff;
-  for (std::byte byte : bytes) crc = crc >> 8 ^ kTable[(crc ^ static_cast<uint32_t>(byte)) & 0xff];
-  return ~crc;
+// With the processor's instruction: nothing of the format's own code, and no time to speak of.
+__attribute__((target("sse4.2"))) inline uint32_t Crc32c(
+    std::span<const std::byte, kZonedPageBytes> page) {
+  uint64_t crc = 0xffff'ffff;
+  for (size_t at = 0; at < page.size(); at += sizeof(uint64_t)) {
+    uint64_t word;
+    std::memcpy(&word, &page[at], sizeof(word));
+    crc = __builtin_ia32_crc32di(crc, word);
+  }
+  return ~static_cast<uint32_t>(crc);
 }
 
 // Up to four fields change, in the first `interesting_bytes` above all.

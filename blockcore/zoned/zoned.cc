@@ -27,8 +27,13 @@ class ZonedNode : public BlockNode {
 
 Result<std::unique_ptr<BlockNode>> OpenZoned(BlockNode& child, const ZonedOptions& options) {
   TRY(std::unique_ptr<IoThread> thread, IoThread::Start("zoned-open"));
+  return OpenZoned(*thread, child, options);
+}
+
+Result<std::unique_ptr<BlockNode>> OpenZoned(IoThread& thread, BlockNode& child,
+                                             const ZonedOptions& options) {
   const bool read_only = options.read_only || child.limits().read_only;
-  Result<std::unique_ptr<ZonedImage>> image = ZonedImage::Open(*thread, child, read_only);
+  Result<std::unique_ptr<ZonedImage>> image = ZonedImage::Open(thread, child, read_only);
   if (!image) return Fail("driver 'zoned' cannot use the image: {}", image.error().message);
   TRY(ZoneModel model, ZoneModel::Create((*image)->limits(), (*image)->ReportZones()));
   return std::make_unique<ZonedNode>(std::move(*image), std::move(model));

@@ -19,6 +19,9 @@ struct ZonedOptions {
 // `child` outlives the node and is used by it alone. Blocks, on any thread but an I/O thread. When
 // the node goes, what was not flushed may be lost.
 Result<std::unique_ptr<BlockNode>> OpenZoned(BlockNode& child, const ZonedOptions& options);
+// With the caller's thread instead of one that is started for the opening alone.
+Result<std::unique_ptr<BlockNode>> OpenZoned(IoThread& thread, BlockNode& child,
+                                             const ZonedOptions& options);
 
 }  // namespace minivmm
 

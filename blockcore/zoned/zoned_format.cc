@@ -4,7 +4,9 @@
 #include <cstring>
 #include <string_view>
 
+#include "blockcore/base/little_endian.h"
 #include "blockcore/base/units.h"
+#include "blockcore/zoned/crc32c.h"
 
 namespace minivmm {
 namespace {
@@ -19,18 +21,6 @@ constexpr size_t kPageRecordsOffset = 32;
 constexpr size_t kRecordBytes = 16;
 static_assert(kPageRecordsOffset + kZonesPerPage * kRecordBytes == kZonedPageBytes);
 
-template <typename T>
-void Put(std::span<std::byte> bytes, size_t offset, T value) {
-  std::memcpy(bytes.subspan(offset, sizeof(T)).data(), &value, sizeof(T));
-}
-
-template <typename T>
-T Get(std::span<const std::byte> bytes, size_t offset) {
-  T value;
-  std::memcpy(&value, bytes.subspan(offset, sizeof(T)).data(), sizeof(T));
-  return value;
-}
-
 void PutText(std::span<std::byte> bytes, size_t offset, std::string_view text) {
   std::memcpy(bytes.subspan(offset, text.size()).data(), text.data(), text.size());
 }
@@ -41,51 +31,16 @@ bool HasText(std::span<const std::byte> bytes, size_t offset, std::string_view t
 
 constexpr uint64_t kMaxCapacityBytes = uint64_t{1} << 60;
 
-// CRC-32C (Castagnoli, reflected), eight bytes at a time: opening a large image checks several MiB.
-using CrcTables = std::array<std::array<uint32_t, 256>, 8>;
-
-constexpr CrcTables MakeCrcTables() {
-  constexpr uint32_t kReflectedPolynomial = 0x82F6'3B78;
-  CrcTables tables{};
-  for (uint32_t i = 0; i < 256; ++i) {
-    uint32_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) * kReflectedPolynomial);
-    tables[0][i] = crc;
-  }
-  for (uint32_t i = 0; i < 256; ++i) {
-    for (size_t t = 1; t < tables.size(); ++t) {
-      uint32_t previous = tables[t - 1][i];
-      tables[t][i] = (previous >> 8) ^ tables[0][previous & 0xff];
-    }
-  }
-  return tables;
-}
-
-constexpr CrcTables kCrcTables = MakeCrcTables();
-
-uint32_t AddToCrc(uint32_t crc, std::span<const std::byte> bytes) {
-  while (bytes.size() >= 8) {
-    uint64_t word = Get<uint64_t>(bytes, 0) ^ crc;
-    crc = 0;
-    for (size_t i = 0; i < 8; ++i) crc ^= kCrcTables[7 - i][(word >> (8 * i)) & 0xff];
-    bytes = bytes.subspan(8);
-  }
-  for (std::byte byte : bytes) {
-    crc = (crc >> 8) ^ kCrcTables[0][(crc ^ static_cast<uint32_t>(byte)) & 0xff];
-  }
-  return crc;
-}
-
 // Of a page whose checksum field counts as zero.
 uint32_t Checksum(std::span<const std::byte, kZonedPageBytes> bytes, size_t crc_offset) {
   constexpr std::array<std::byte, sizeof(uint32_t)> kZero{};
-  uint32_t crc = AddToCrc(0xffff'ffff, bytes.first(crc_offset));
-  crc = AddToCrc(crc, kZero);
-  return ~AddToCrc(crc, bytes.subspan(crc_offset + kZero.size()));
+  uint32_t crc = ExtendCrc32c(0xffff'ffff, bytes.first(crc_offset));
+  crc = ExtendCrc32c(crc, kZero);
+  return ~ExtendCrc32c(crc, bytes.subspan(crc_offset + kZero.size()));
 }
 
 bool HasGoodHeaderChecksum(std::span<const std::byte, kZonedPageBytes> bytes) {
-  return Get<uint32_t>(bytes, kHeaderCrcOffset) == Checksum(bytes, kHeaderCrcOffset);
+  return LoadLe<uint32_t>(bytes, kHeaderCrcOffset) == Checksum(bytes, kHeaderCrcOffset);
 }
 
 bool IsBlockSize(uint32_t bytes) { return bytes == 512 || bytes == 4096; }
@@ -161,24 +116,24 @@ ZonedPage EncodeHeader(const ZonedHeader& header) {
   ZonedPage page{};
   const ZonedGeometry& g = header.geometry;
   PutText(page, 0, kHeaderMagic);
-  Put<uint32_t>(page, 8, kVersion);
-  Put(page, 16, header.id);
-  Put(page, 32, g.capacity_bytes);
-  Put(page, 40, g.zone_size_bytes);
-  Put(page, 48, g.zone_capacity_bytes);
-  Put(page, 56, g.max_append_bytes);
-  Put(page, 64, g.zone_count());
-  Put(page, 68, g.conventional_zones);
-  Put(page, 72, g.max_open_zones);
-  Put(page, 76, g.max_active_zones);
-  Put(page, 80, g.logical_block_bytes);
-  Put(page, 84, g.physical_block_bytes);
-  Put(page, 88, g.write_granularity_bytes);
-  Put(page, 92, static_cast<uint8_t>(g.model));
-  Put(page, 96, kTableOffset);
-  Put(page, 104, header.data_offset_bytes());
-  Put(page, 112, header.slot_bytes());
-  Put(page, kHeaderCrcOffset, Checksum(page, kHeaderCrcOffset));
+  StoreLe<uint32_t>(page, 8, kVersion);
+  std::memcpy(page.data() + 16, header.id.data(), header.id.size());
+  StoreLe<uint64_t>(page, 32, g.capacity_bytes);
+  StoreLe<uint64_t>(page, 40, g.zone_size_bytes);
+  StoreLe<uint64_t>(page, 48, g.zone_capacity_bytes);
+  StoreLe<uint64_t>(page, 56, g.max_append_bytes);
+  StoreLe<uint32_t>(page, 64, g.zone_count());
+  StoreLe<uint32_t>(page, 68, g.conventional_zones);
+  StoreLe<uint32_t>(page, 72, g.max_open_zones);
+  StoreLe<uint32_t>(page, 76, g.max_active_zones);
+  StoreLe<uint32_t>(page, 80, g.logical_block_bytes);
+  StoreLe<uint32_t>(page, 84, g.physical_block_bytes);
+  StoreLe<uint32_t>(page, 88, g.write_granularity_bytes);
+  StoreLe<uint8_t>(page, 92, static_cast<uint8_t>(g.model));
+  StoreLe<uint64_t>(page, 96, kTableOffset);
+  StoreLe<uint64_t>(page, 104, header.data_offset_bytes());
+  StoreLe<uint64_t>(page, 112, header.slot_bytes());
+  StoreLe<uint32_t>(page, kHeaderCrcOffset, Checksum(page, kHeaderCrcOffset));
   return page;
 }
 
@@ -187,7 +142,7 @@ bool LooksZoned(std::span<const std::byte, kZonedPageBytes> bytes) {
 }
 
 std::optional<uint32_t> ForeignVersion(std::span<const std::byte, kZonedPageBytes> bytes) {
-  const uint32_t version = Get<uint32_t>(bytes, 8);
+  const uint32_t version = LoadLe<uint32_t>(bytes, 8);
   if (!LooksZoned(bytes) || version == kVersion || !HasGoodHeaderChecksum(bytes)) {
     return std::nullopt;
   }
@@ -196,33 +151,33 @@ std::optional<uint32_t> ForeignVersion(std::span<const std::byte, kZonedPageByte
 
 Result<ZonedHeader> DecodeHeader(std::span<const std::byte, kZonedPageBytes> bytes) {
   if (!LooksZoned(bytes)) return Fail("it does not begin with the magic of a zoned image");
-  const uint32_t version = Get<uint32_t>(bytes, 8);
+  const uint32_t version = LoadLe<uint32_t>(bytes, 8);
   if (version != kVersion) {
     return Fail("it has version {} of the format, this program knows version {}", version,
                 kVersion);
   }
   if (!HasGoodHeaderChecksum(bytes)) return Fail("the header's checksum is wrong");
   ZonedHeader header;
-  header.id = Get<ImageId>(bytes, 16);
+  std::memcpy(header.id.data(), bytes.data() + 16, header.id.size());
   ZonedGeometry& g = header.geometry;
-  g.capacity_bytes = Get<uint64_t>(bytes, 32);
-  g.zone_size_bytes = Get<uint64_t>(bytes, 40);
-  g.zone_capacity_bytes = Get<uint64_t>(bytes, 48);
-  g.max_append_bytes = Get<uint64_t>(bytes, 56);
-  g.conventional_zones = Get<uint32_t>(bytes, 68);
-  g.max_open_zones = Get<uint32_t>(bytes, 72);
-  g.max_active_zones = Get<uint32_t>(bytes, 76);
-  g.logical_block_bytes = Get<uint32_t>(bytes, 80);
-  g.physical_block_bytes = Get<uint32_t>(bytes, 84);
-  g.write_granularity_bytes = Get<uint32_t>(bytes, 88);
-  g.model = static_cast<ZonedModel>(Get<uint8_t>(bytes, 92));
+  g.capacity_bytes = LoadLe<uint64_t>(bytes, 32);
+  g.zone_size_bytes = LoadLe<uint64_t>(bytes, 40);
+  g.zone_capacity_bytes = LoadLe<uint64_t>(bytes, 48);
+  g.max_append_bytes = LoadLe<uint64_t>(bytes, 56);
+  g.conventional_zones = LoadLe<uint32_t>(bytes, 68);
+  g.max_open_zones = LoadLe<uint32_t>(bytes, 72);
+  g.max_active_zones = LoadLe<uint32_t>(bytes, 76);
+  g.logical_block_bytes = LoadLe<uint32_t>(bytes, 80);
+  g.physical_block_bytes = LoadLe<uint32_t>(bytes, 84);
+  g.write_granularity_bytes = LoadLe<uint32_t>(bytes, 88);
+  g.model = static_cast<ZonedModel>(LoadLe<uint8_t>(bytes, 92));
   if (Result<void> possible = CheckGeometry(g); !possible) {
     return Fail("the header names an impossible disk: {}", possible.error().message);
   }
   // What follows from the geometry must say the same; reserved bytes are 0. One comparison does
   // all.
   ZonedPage canonical = EncodeHeader(header);
-  if (!std::equal(canonical.begin(), canonical.end(), bytes.begin())) {
+  if (std::memcmp(canonical.data(), bytes.data(), bytes.size()) != 0) {
     return Fail("the header contradicts itself (zone count, offsets or reserved bytes)");
   }
   return header;
@@ -233,16 +188,16 @@ ZonedPage EncodeTablePage(const ZonedHeader& header, uint32_t page, uint64_t seq
   ZonedPage bytes{};
   PutText(bytes, 0, kPageMagic);
   std::memcpy(bytes.data() + 8, header.id.data(), 8);
-  Put(bytes, 16, sequence);
-  Put(bytes, 24, page);
+  StoreLe<uint64_t>(bytes, 16, sequence);
+  StoreLe<uint32_t>(bytes, 24, page);
   for (size_t i = 0; i < records.size(); ++i) {
     const size_t at = kPageRecordsOffset + i * kRecordBytes;
-    Put(bytes, at,
-        records[i].written_bytes | static_cast<uint64_t>(records[i].condition) << 48 |
-            static_cast<uint64_t>(records[i].fault) << 56);
-    Put(bytes, at + 8, records[i].slot);
+    StoreLe<uint64_t>(bytes, at,
+                      records[i].written_bytes | static_cast<uint64_t>(records[i].condition) << 48 |
+                          static_cast<uint64_t>(records[i].fault) << 56);
+    StoreLe<uint32_t>(bytes, at + 8, records[i].slot);
   }
-  Put(bytes, kPageCrcOffset, Checksum(bytes, kPageCrcOffset));
+  StoreLe<uint32_t>(bytes, kPageCrcOffset, Checksum(bytes, kPageCrcOffset));
   return bytes;
 }
 
@@ -300,9 +255,9 @@ Result<ZoneRecord> DecodeRecord(const ZonedHeader& header, uint32_t zone, uint64
 bool IsIntactTablePage(const ZonedHeader& header, uint32_t page,
                        std::span<const std::byte, kZonedPageBytes> bytes) {
   return HasText(bytes, 0, kPageMagic) &&
-         Get<uint32_t>(bytes, kPageCrcOffset) == Checksum(bytes, kPageCrcOffset) &&
+         LoadLe<uint32_t>(bytes, kPageCrcOffset) == Checksum(bytes, kPageCrcOffset) &&
          std::memcmp(bytes.data() + 8, header.id.data(), 8) == 0 &&
-         Get<uint32_t>(bytes, 24) == page;
+         LoadLe<uint32_t>(bytes, 24) == page;
 }
 
 Result<TablePage> DecodeTablePage(const ZonedHeader& header, uint32_t page,
@@ -311,13 +266,13 @@ Result<TablePage> DecodeTablePage(const ZonedHeader& header, uint32_t page,
     return Fail("page {} of the zone table is damaged", page);
   }
   TablePage result;
-  result.sequence = Get<uint64_t>(bytes, 16);
+  result.sequence = LoadLe<uint64_t>(bytes, 16);
   const uint32_t first = page * kZonesPerPage;
   const uint32_t count = std::min(kZonesPerPage, header.geometry.zone_count() - first);
   for (uint32_t i = 0; i < count; ++i) {
     const size_t at = kPageRecordsOffset + i * kRecordBytes;
-    TRY(result.records[i],
-        DecodeRecord(header, first + i, Get<uint64_t>(bytes, at), Get<uint64_t>(bytes, at + 8)));
+    TRY(result.records[i], DecodeRecord(header, first + i, LoadLe<uint64_t>(bytes, at),
+                                        LoadLe<uint64_t>(bytes, at + 8)));
   }
   return result;
 }

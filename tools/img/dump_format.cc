@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "blockcore/base/little_endian.h"
 #include "blockcore/base/units.h"
 #include "tools/img/geometry_options.h"
 
@@ -13,18 +14,6 @@ constexpr size_t kHeaderBytes = 192;
 constexpr size_t kZoneBytes = 64;
 constexpr uint32_t kUnknownLimit = UINT32_MAX;
 
-template <typename T>
-void Put(std::span<std::byte> bytes, size_t offset, T value) {
-  std::memcpy(bytes.subspan(offset, sizeof(T)).data(), &value, sizeof(T));
-}
-
-template <typename T>
-T Get(std::span<const std::byte> bytes, size_t offset) {
-  T value;
-  std::memcpy(&value, bytes.subspan(offset, sizeof(T)).data(), sizeof(T));
-  return value;
-}
-
 bool IsOneOf(uint32_t value, std::initializer_list<uint32_t> values) {
   return std::find(values.begin(), values.end(), value) != values.end();
 }
@@ -33,12 +22,12 @@ Result<SourceZone> DecodeZone(std::span<const std::byte> bytes, uint32_t number,
                               const ZonedGeometry& g) {
   SourceZone zone;
   ZoneDescriptor& d = zone.descriptor;
-  d.start_bytes = Get<uint64_t>(bytes, 0);
-  d.length_bytes = Get<uint64_t>(bytes, 8);
-  d.capacity_bytes = Get<uint64_t>(bytes, 16);
-  d.write_pointer_bytes = Get<uint64_t>(bytes, 24);
-  const uint32_t type = Get<uint32_t>(bytes, 36);
-  const uint32_t condition = Get<uint32_t>(bytes, 40);
+  d.start_bytes = LoadLe<uint64_t>(bytes, 0);
+  d.length_bytes = LoadLe<uint64_t>(bytes, 8);
+  d.capacity_bytes = LoadLe<uint64_t>(bytes, 16);
+  d.write_pointer_bytes = LoadLe<uint64_t>(bytes, 24);
+  const uint32_t type = LoadLe<uint32_t>(bytes, 36);
+  const uint32_t condition = LoadLe<uint32_t>(bytes, 40);
   if (!IsOneOf(type, {1, 2, 3}) || !IsOneOf(condition, {0, 1, 2, 3, 4, 13, 14, 15}) ||
       d.start_bytes != number * g.zone_size_bytes || d.length_bytes != g.ZoneLength(number) ||
       d.capacity_bytes == 0 || d.capacity_bytes > d.length_bytes) {
@@ -96,29 +85,29 @@ std::vector<std::byte> EncodeDumpInfo(const ZonedGeometry& g,
   std::vector<std::byte> file(kHeaderBytes + zones.size() * kZoneBytes);
   std::memcpy(file.data(), kVendor.data(), kVendor.size());
   const std::span<std::byte> header(file);
-  Put<uint64_t>(header, 32, g.capacity_bytes / kSectorBytes);
-  Put<uint64_t>(header, 40, g.capacity_bytes / g.logical_block_bytes);
-  Put<uint64_t>(header, 48, g.capacity_bytes / g.physical_block_bytes);
-  Put<uint64_t>(header, 56, g.zone_size_bytes);
-  Put<uint64_t>(header, 64, g.zone_size_bytes / kSectorBytes);
-  Put<uint64_t>(header, 72, g.logical_block_bytes);
-  Put<uint64_t>(header, 80, g.physical_block_bytes);
-  Put<uint32_t>(header, 88, static_cast<uint32_t>(zones.size()));
-  Put<uint32_t>(header, 92, g.max_open_zones);
-  Put<uint32_t>(header, 96, g.max_active_zones);
-  Put<uint32_t>(header, 100, static_cast<uint32_t>(g.model));
-  Put<uint32_t>(header, 128, 0);
-  Put<uint32_t>(header, 132, static_cast<uint32_t>(zones.size()));
+  StoreLe<uint64_t>(header, 32, g.capacity_bytes / kSectorBytes);
+  StoreLe<uint64_t>(header, 40, g.capacity_bytes / g.logical_block_bytes);
+  StoreLe<uint64_t>(header, 48, g.capacity_bytes / g.physical_block_bytes);
+  StoreLe<uint64_t>(header, 56, g.zone_size_bytes);
+  StoreLe<uint64_t>(header, 64, g.zone_size_bytes / kSectorBytes);
+  StoreLe<uint64_t>(header, 72, g.logical_block_bytes);
+  StoreLe<uint64_t>(header, 80, g.physical_block_bytes);
+  StoreLe<uint32_t>(header, 88, static_cast<uint32_t>(zones.size()));
+  StoreLe<uint32_t>(header, 92, g.max_open_zones);
+  StoreLe<uint32_t>(header, 96, g.max_active_zones);
+  StoreLe<uint32_t>(header, 100, static_cast<uint32_t>(g.model));
+  StoreLe<uint32_t>(header, 128, 0);
+  StoreLe<uint32_t>(header, 132, static_cast<uint32_t>(zones.size()));
   for (size_t i = 0; i < zones.size(); ++i) {
     const ZoneDescriptor& d = zones[i].descriptor;
     const std::span<std::byte> zone =
         std::span(file).subspan(kHeaderBytes + i * kZoneBytes, kZoneBytes);
-    Put<uint64_t>(zone, 0, d.start_bytes);
-    Put<uint64_t>(zone, 8, d.length_bytes);
-    Put<uint64_t>(zone, 16, d.capacity_bytes);
-    Put<uint64_t>(zone, 24, d.write_pointer_bytes);
-    Put<uint32_t>(zone, 36, static_cast<uint32_t>(d.type));
-    Put<uint32_t>(zone, 40, static_cast<uint32_t>(d.condition));
+    StoreLe<uint64_t>(zone, 0, d.start_bytes);
+    StoreLe<uint64_t>(zone, 8, d.length_bytes);
+    StoreLe<uint64_t>(zone, 16, d.capacity_bytes);
+    StoreLe<uint64_t>(zone, 24, d.write_pointer_bytes);
+    StoreLe<uint32_t>(zone, 36, static_cast<uint32_t>(d.type));
+    StoreLe<uint32_t>(zone, 40, static_cast<uint32_t>(d.condition));
   }
   return file;
 }
@@ -127,12 +116,12 @@ Result<DumpInfo> DecodeDumpInfo(std::span<const std::byte> bytes) {
   if (bytes.size() < kHeaderBytes) return Fail("it is too short for a header");
   DumpInfo info;
   ZonedGeometry& g = info.geometry;
-  const uint64_t sectors = Get<uint64_t>(bytes, 32);
-  const uint64_t logical = Get<uint64_t>(bytes, 72);
-  const uint64_t physical = Get<uint64_t>(bytes, 80);
-  const uint32_t zones = Get<uint32_t>(bytes, 88);
-  const uint32_t model = Get<uint32_t>(bytes, 100);
-  g.zone_size_bytes = Get<uint64_t>(bytes, 56);
+  const uint64_t sectors = LoadLe<uint64_t>(bytes, 32);
+  const uint64_t logical = LoadLe<uint64_t>(bytes, 72);
+  const uint64_t physical = LoadLe<uint64_t>(bytes, 80);
+  const uint32_t zones = LoadLe<uint32_t>(bytes, 88);
+  const uint32_t model = LoadLe<uint32_t>(bytes, 100);
+  g.zone_size_bytes = LoadLe<uint64_t>(bytes, 56);
   if (!IsOneOf(model, {1, 2}) || zones == 0 || g.zone_size_bytes == 0 ||
       sectors > (uint64_t{1} << 54) || logical > 4096 || physical > 4096) {
     return Fail("its header does not describe a zoned disk");
@@ -148,13 +137,13 @@ Result<DumpInfo> DecodeDumpInfo(std::span<const std::byte> bytes) {
   g.model = static_cast<ZonedModel>(model);
   g.logical_block_bytes = static_cast<uint32_t>(logical);
   g.physical_block_bytes = static_cast<uint32_t>(physical);
-  g.max_open_zones = KnownLimit(Get<uint32_t>(bytes, 92));
-  g.max_active_zones = KnownLimit(Get<uint32_t>(bytes, 96));
+  g.max_open_zones = KnownLimit(LoadLe<uint32_t>(bytes, 92));
+  g.max_active_zones = KnownLimit(LoadLe<uint32_t>(bytes, 96));
   g.write_granularity_bytes =
       g.model == ZonedModel::kHostManaged ? g.physical_block_bytes : g.logical_block_bytes;
 
-  const uint32_t first = Get<uint32_t>(bytes, 128);
-  const uint32_t end = Get<uint32_t>(bytes, 132);
+  const uint32_t first = LoadLe<uint32_t>(bytes, 128);
+  const uint32_t end = LoadLe<uint32_t>(bytes, 132);
   info.zones.reserve(zones);
   for (uint32_t i = 0; i < zones; ++i) {
     TRY(SourceZone zone,

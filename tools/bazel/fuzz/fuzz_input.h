@@ -35,7 +35,7 @@ class FuzzInput {
     static_assert(std::is_unsigned_v<T>);
     T value = 0;
     const size_t part = std::min(sizeof(T), rest_.size());
-    std::memcpy(&value, rest_.data(), part);
+    if (part != 0) std::memcpy(&value, rest_.data(), part);
     rest_ = rest_.subspan(part);
     return value;
   }

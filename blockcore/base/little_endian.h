@@ -1,8 +1,8 @@
-// Little-endian numbers in plain bytes, at any alignment: what boot structures and ACPI tables are
-// made of. Pure; any thread. The caller has checked that the field lies within the bytes (for
-// input: blockcore's RangeFits); a field outside is our own bug.
-#ifndef MINIVMM_FIRMWARE_LITTLE_ENDIAN_H_
-#define MINIVMM_FIRMWARE_LITTLE_ENDIAN_H_
+// Little-endian numbers in plain bytes, at any alignment: what boot structures, ACPI tables and
+// images are made of. Pure; any thread. The caller has checked that the field lies within the bytes
+// (for input: RangeFits); a field outside is our own bug.
+#ifndef MINIVMM_BLOCKCORE_BASE_LITTLE_ENDIAN_H_
+#define MINIVMM_BLOCKCORE_BASE_LITTLE_ENDIAN_H_
 
 #include <concepts>
 #include <cstddef>
@@ -40,4 +40,4 @@ void AppendLe(std::vector<std::byte>& bytes, std::type_identity_t<T> value) {
 
 }  // namespace minivmm
 
-#endif  // MINIVMM_FIRMWARE_LITTLE_ENDIAN_H_
+#endif  // MINIVMM_BLOCKCORE_BASE_LITTLE_ENDIAN_H_
