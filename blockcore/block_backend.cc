@@ -1,20 +1,18 @@
 #include "blockcore/block_backend.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <bit>
 #include <utility>
 
 #include "blockcore/base/units.h"
+#include "blockcore/held_requests.h"
 
 namespace minivmm {
 namespace {
 
-uint64_t Now_ns() {
-  timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+uint64_t NextId() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
 }
 
 // What an off_t can say, in whole blocks.
@@ -38,6 +36,9 @@ Result<std::unique_ptr<BlockBackend>> BlockBackend::Create(BlockGraph& graph,
   TRY(BlockNode * root, graph.Claim(node_name, std::move(user)));
   return std::unique_ptr<BlockBackend>(new BlockBackend(graph, *root, node_name));
 }
+
+BlockBackend::BlockBackend(BlockGraph& graph, BlockNode& root, std::string_view node_name)
+    : graph_(graph), root_(root), node_name_(node_name), id_(NextId()) {}
 
 BlockBackend::~BlockBackend() { graph_.Release(root_); }
 
@@ -78,20 +79,76 @@ BlockStatus BlockBackend::Check(const BlockRequest& request) const {
 }
 
 void BlockBackend::Submit(IoThread& thread, BlockRequest& request) {
+  request.status = Check(request);
+  if (request.status == BlockStatus::kOk) {
+    request.may_unmap = request.may_unmap && root_.limits().discard;
+    return Pass(thread, request);
+  }
+  request.submitted_ns = 0;
   request.PushCompletion(
-      [](void* self, BlockRequest& completed) {
-        static_cast<BlockBackend*>(self)->Count(completed);
+      [](void* self, BlockRequest& refused) { static_cast<BlockBackend*>(self)->Count(refused); },
+      this);
+  thread.Complete(request);
+}
+
+void BlockBackend::Pass(IoThread& thread, BlockRequest& request) {
+  request.PushCompletion(
+      [](void* self, BlockRequest& done) { static_cast<BlockBackend*>(self)->OnDone(done); }, this);
+  request.submitted_ns = IoThread::TurnTimeNs();
+  root_.Submit(thread, request);
+}
+
+void BlockBackend::OnDone(BlockRequest& request) {
+  if (request.status != BlockStatus::kOk) [[unlikely]] {
+    OnFailed(request);
+  } else {
+    Count(request);
+  }
+}
+
+void BlockBackend::OnFailed(BlockRequest& request) {
+  HeldRequests* held = request.held_in;
+  if (!IsHostFailure(request.status)) {
+    return FollowsHeldWrite(request) ? Hold(request) : Count(request);
+  }
+  ErrorAction action = ErrorAction::kReport;
+  if (held != nullptr) action = ActionOn(policy_, request.op, request.status);
+  if (action == ErrorAction::kStop && !held->is_open()) action = ErrorAction::kReport;
+  if (error_observer_) {
+    error_observer_({.op = request.op,
+                     .offset_bytes = request.offset_bytes,
+                     .status = request.status,
+                     .action = action});
+  }
+  if (action == ErrorAction::kStop) {
+    BlockStatus none = BlockStatus::kOk;
+    io_status_.compare_exchange_strong(none, request.status, std::memory_order_relaxed);
+    return Hold(request);
+  }
+  Count(request);
+  if (action == ErrorAction::kIgnore) request.status = BlockStatus::kOk;
+}
+
+// A zone refuses what was to be written behind a write that it failed. That is no answer while the
+// latter waits: it waits as well, behind it. (Of one I/O thread only: where two write to one zone,
+// no order between them was promised.)
+bool BlockBackend::FollowsHeldWrite(const BlockRequest& request) const {
+  if (request.status != BlockStatus::kZoneUnaligned || request.op != BlockOp::kWrite) return false;
+  if (request.held_in == nullptr || request.held_in->empty()) return false;
+  const uint64_t zone_bytes = root_.limits().zone_size_bytes;
+  const uint64_t begin_bytes = request.offset_bytes / zone_bytes * zone_bytes;
+  return request.held_in->HasWriteIn(begin_bytes, begin_bytes + zone_bytes);
+}
+
+void BlockBackend::Hold(BlockRequest& request) {
+  request.PushCompletion(
+      [](void* self, BlockRequest& released) {
+        auto& backend = *static_cast<BlockBackend*>(self);
+        if (released.status != BlockStatus::kOk) return backend.Count(released);
+        backend.Pass(released.held_in->thread(), released);
       },
       this);
-  request.status = Check(request);
-  if (request.status != BlockStatus::kOk) {
-    request.submitted_ns = 0;
-    thread.Complete(request);
-    return;
-  }
-  request.may_unmap = request.may_unmap && root_.limits().discard;
-  request.submitted_ns = Now_ns();
-  root_.Submit(thread, request);
+  request.held_in->Hold(request);
 }
 
 Result<void> BlockBackend::Grow(uint64_t capacity_bytes) {
@@ -116,36 +173,37 @@ Result<void> BlockBackend::Grow(uint64_t capacity_bytes) {
   return grown ? grown : refuse(grown.error().message);
 }
 
-size_t BlockBackend::ShardOfThread() {
-  static std::atomic<size_t> thread_count{0};
-  thread_local const size_t shard = thread_count.fetch_add(1, std::memory_order_relaxed) % kShards;
-  return shard;
+BlockBackend::Shard& BlockBackend::ShardOfThread() {
+  // An I/O thread has requests of one backend, as a rule.
+  thread_local uint64_t last_id = 0;
+  thread_local Shard* last_shard = nullptr;
+  if (last_id != id_) {
+    std::lock_guard lock(shards_mutex_);
+    last_shard = &shards_[std::this_thread::get_id()];
+    last_id = id_;
+  }
+  return *last_shard;
 }
 
 void BlockBackend::Count(const BlockRequest& request) {
-  Shard& shard = shards_[ShardOfThread()];
+  auto add = [](Counter& counter, uint64_t number) {
+    counter.store(counter.load(std::memory_order_relaxed) + number, std::memory_order_relaxed);
+  };
+  Shard& shard = ShardOfThread();
   auto op = static_cast<size_t>(request.op);
-  shard.requests[op][static_cast<size_t>(request.status)].fetch_add(1, std::memory_order_relaxed);
-  if (request.status == BlockStatus::kOk) {
-    shard.bytes[op].fetch_add(request.length_bytes, std::memory_order_relaxed);
-  }
+  add(shard.requests[op][static_cast<size_t>(request.status)], 1);
+  if (request.status == BlockStatus::kOk) add(shard.bytes[op], request.length_bytes);
   if (request.submitted_ns != 0) {
-    const uint64_t duration_ns = Now_ns() - request.submitted_ns;
-    shard.durations[op][BlockLatency::BucketOf(duration_ns)].fetch_add(1,
-                                                                       std::memory_order_relaxed);
-    shard.total_ns[op].fetch_add(duration_ns, std::memory_order_relaxed);
+    const uint64_t duration_ns = IoThread::TurnTimeNs() - request.submitted_ns;
+    add(shard.durations[op][BlockLatency::BucketOf(duration_ns)], 1);
+    add(shard.total_ns[op], duration_ns);
   }
-  if (request.status == BlockStatus::kIoError && error_observer_) ReportError(request);
-}
-
-void BlockBackend::ReportError(const BlockRequest& request) const {
-  error_observer_(
-      {.op = request.op, .offset_bytes = request.offset_bytes, .status = request.status});
 }
 
 BlockLatency BlockBackend::Latency() const {
   BlockLatency sum;
-  for (const Shard& shard : shards_) {
+  std::lock_guard lock(shards_mutex_);
+  for (const auto& [thread, shard] : shards_) {
     for (size_t op = 0; op < BlockCounters::kOpCount; ++op) {
       BlockLatency::Histogram& histogram = sum.histograms[op];
       for (size_t bucket = 0; bucket < BlockLatency::kBuckets; ++bucket) {
@@ -161,7 +219,8 @@ BlockLatency BlockBackend::Latency() const {
 
 BlockCounters BlockBackend::Counters() const {
   BlockCounters sum;
-  for (const Shard& shard : shards_) {
+  std::lock_guard lock(shards_mutex_);
+  for (const auto& [thread, shard] : shards_) {
     for (size_t op = 0; op < BlockCounters::kOpCount; ++op) {
       for (size_t status = 0; status < BlockCounters::kStatusCount; ++status) {
         sum.requests[op][status] += shard.requests[op][status].load(std::memory_order_relaxed);

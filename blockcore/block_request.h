@@ -23,6 +23,8 @@
 
 namespace minivmm {
 
+class HeldRequests;
+
 enum class BlockOp : uint8_t {
   kRead,
   kWrite,
@@ -47,6 +49,7 @@ constexpr bool ChangesTheDisk(BlockOp op) {
 enum class BlockStatus : uint8_t {
   kOk,
   kIoError,
+  kNoSpace,          // the host has no room for it: its file system is full, or a quota is used up
   kOutOfRange,       // beyond the capacity
   kReadOnly,         // the disk or the node is read-only
   kUnsupported,      // this node has no such operation
@@ -64,6 +67,9 @@ struct BlockRequest {
 
   using Done = void (*)(void* self, BlockRequest& request);
 
+  // Leaves the frames as they are: to clear them would cost more than all else that is done here.
+  BlockRequest() {}
+
   // Set by the caller. A filter may change them on the way down and restores in its frame what it
   // changed.
   BlockOp op = BlockOp::kRead;
@@ -72,6 +78,9 @@ struct BlockRequest {
   std::span<const iovec> buffers;   // host memory; zero-length elements are allowed
   std::span<ZoneDescriptor> zones;  // kZoneReport: room for the answer
   bool may_unmap = false;           // kWriteZeroes: the range's space may be given back
+  // Where a request may wait that the disk has failed (BlockBackend's ErrorPolicy); null: whoever
+  // sends it wants its error.
+  HeldRequests* held_in = nullptr;
 
   // Results.
   BlockStatus status = BlockStatus::kOk;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <utility>
+#include <vector>
 
 #include "blockcore/base/log.h"
 #include "blockcore/base/units.h"
@@ -20,6 +22,33 @@ constexpr size_t kZeroesBytes = 256_KiB;
 alignas(kBounceAlignmentBytes) std::byte zeroes[kZeroesBytes];
 
 }  // namespace
+
+// One fsync of a disk at a time and thread. Flushes that come meanwhile wait for its end and share
+// the next one, which begins after all of them came:
+//
+//   flush 1 ─▶ ├── fsync ──┤├── fsync ──┤
+//   flushes 2, 3, 4 ─▶ · · · ▲ for them all
+void DiskTransfer::Operation::StartFlush() {
+  std::vector<Operation*>& flushes = Pool().flushes;
+  for (Operation* running : flushes) {
+    if (running->options == options) {
+      next_waiting = std::exchange(running->came_since, this);
+      return;
+    }
+  }
+  flushes.push_back(this);
+  StartCommand();
+}
+
+// This one and those that shared its fsync.
+void DiskTransfer::Operation::FinishFlushes(BlockStatus status) {
+  std::erase(Pool().flushes, this);
+  Operation* waited = std::exchange(came_since, nullptr);
+  for (Operation* flush = this; flush != nullptr;) {
+    std::exchange(flush, flush->next_waiting)->Finish(status);
+  }
+  if (waited != nullptr) waited->StartFlush();
+}
 
 void DiskTransfer::Operation::StartCommand() {
   done = [](IoOperation& self, int32_t result) {
@@ -41,8 +70,9 @@ void DiskTransfer::Operation::OnCommandDone(int32_t command_result) {
   const bool is_flush = request->op == BlockOp::kFlush;
   if (command_result >= 0) {
     // Of two flushes at once, the kernel tells one of the error: the other must not be believed.
-    const bool believed = !is_flush || !flush_failed->load(std::memory_order_relaxed);
-    Finish(believed ? BlockStatus::kOk : BlockStatus::kIoError);
+    if (!is_flush) return Finish(BlockStatus::kOk);
+    FinishFlushes(flush_failed->load(std::memory_order_relaxed) ? BlockStatus::kIoError
+                                                                : BlockStatus::kOk);
   } else if (RetriesAfter(-command_result)) {
     StartCommand();
   } else if (request->op == BlockOp::kWriteZeroes && command_result == -EOPNOTSUPP) {
@@ -53,9 +83,10 @@ void DiskTransfer::Operation::OnCommandDone(int32_t command_result) {
         "{}: {} failed on the host: {}{}", options->filename, OpName(request->op),
         ErrnoText(-command_result),
         is_flush ? "; all flushes fail from now on, because written data may be lost" : "");
-    if (is_flush) flush_failed->store(true, std::memory_order_relaxed);
+    if (!is_flush) return Finish(StatusFromErrno(-command_result, options->zoned));
+    flush_failed->store(true, std::memory_order_relaxed);
     // A flush cannot be unsupported: who asks for one must know that the data is not safe.
-    Finish(is_flush ? BlockStatus::kIoError : StatusFromErrno(-command_result, options->zoned));
+    FinishFlushes(BlockStatus::kIoError);
   }
 }
 

@@ -43,6 +43,9 @@ BlockStatus StatusFromErrno(int errno_value, bool zoned) {
     case EOPNOTSUPP:
     case ENOTTY:
       return BlockStatus::kUnsupported;
+    case ENOSPC:
+    case EDQUOT:
+      return BlockStatus::kNoSpace;
     default:
       return BlockStatus::kIoError;
   }
@@ -127,8 +130,10 @@ void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) {
   operation.cursor = {};
   operation.retries = 0;
   operation.bounce_wanted_bytes = 0;
-  if (request.op == BlockOp::kFlush || request.op == BlockOp::kDiscard ||
-      request.op == BlockOp::kWriteZeroes) {
+  operation.next_waiting = nullptr;
+  if (request.op == BlockOp::kFlush) {
+    operation.StartFlush();
+  } else if (request.op == BlockOp::kDiscard || request.op == BlockOp::kWriteZeroes) {
     operation.StartCommand();
   } else if (IsAligned(request)) {
     operation.StartTransfer();

@@ -89,9 +89,11 @@ struct DiskTransfer::Operation : IoOperation {
   bool RetriesAfter(int error) {
     return (error == EINTR || error == EAGAIN) && ++retries <= kMaxRetries;
   }
+  void StartFlush();
   void StartCommand();
   void OnZeroesWritten(int32_t result);
   void StartZeroes();
+  void FinishFlushes(BlockStatus status);
   void Finish(BlockStatus status);
 
   uint64_t RemainingBytes() const { return request->length_bytes - done_bytes; }
@@ -109,7 +111,8 @@ struct DiskTransfer::Operation : IoOperation {
   uint32_t bounce_wanted_bytes = 0;  // 0: the piece goes to the request's own buffers
   uint32_t piece_bytes = 0;
 
-  Operation* next_waiting = nullptr;
+  Operation* next_waiting = nullptr;  // for a bounce buffer, or of flushes that go together
+  Operation* came_since = nullptr;    // of a flush under way: those that came after it began
 };
 
 // What an I/O thread keeps for reuse, for all its disks.
@@ -159,6 +162,7 @@ struct DiskTransfer::ThreadPool {
 
   std::vector<std::unique_ptr<Operation>> operations;
   std::vector<Operation*> free_operations;
+  std::vector<Operation*> flushes;  // under way: one of each disk
   std::vector<BounceBuffer> free_buffers;
   size_t buffer_count = 0;
   Operation* first_waiting = nullptr;

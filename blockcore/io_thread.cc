@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 
 #include <array>
 #include <atomic>
@@ -197,6 +198,7 @@ struct IoThread::State {
   IntrusiveQueue<Task> tasks;
   IntrusiveQueue<BlockRequest> completed_requests;
   IntrusiveQueue<Task> end_of_turn_tasks;
+  uint64_t turn_time_ns = 0;  // 0: nobody has asked yet
   bool stopping = false;
   WakeOperation wake_operation;
   StopTask stop_task;
@@ -295,6 +297,7 @@ bool IoThread::State::HasWork() const {
 void IoThread::State::Loop() {
   ArmWake();
   for (;;) {
+    turn_time_ns = 0;
     Reap();
     RunOperations();
     RunTasks();
@@ -459,6 +462,18 @@ io_uring_sqe& IoThread::Prepare(IoOperation& operation) { return state_->Prepare
 void IoThread::Complete(BlockRequest& request) { state_->completed_requests.Push(request); }
 
 void IoThread::RunAtEndOfTurn(Task& task) { state_->end_of_turn_tasks.Push(task); }
+
+uint64_t IoThread::TurnTimeNs() {
+  VMM_CHECK(current_io_thread != nullptr);
+  uint64_t& time_ns = current_io_thread->state_->turn_time_ns;
+  if (time_ns == 0) {
+    timespec now;
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    time_ns =
+        static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  }
+  return time_ns;
+}
 
 bool IoThread::IsCurrent() const { return current_io_thread == this; }
 

@@ -86,6 +86,10 @@ class IoThread {
   // the end of the next turn, which follows without waiting.
   void RunAtEndOfTurn(Task& task);
 
+  // The time of the calling I/O thread's turn (CLOCK_MONOTONIC): read once in each, at the first
+  // call, so that requests may be timed at no cost of their own.
+  static uint64_t TurnTimeNs();
+
   // Whether the caller is this I/O thread.
   bool IsCurrent() const;
 

@@ -38,6 +38,8 @@ std::string_view NameOf(BlockStatus status) {
       return "ok";
     case BlockStatus::kIoError:
       return "io-error";
+    case BlockStatus::kNoSpace:
+      return "no-space";
     case BlockStatus::kOutOfRange:
       return "out-of-range";
     case BlockStatus::kReadOnly:

@@ -10,6 +10,8 @@ std::string_view DescribeStatus(BlockStatus status) {
       return "no error";
     case BlockStatus::kIoError:
       return "I/O error";
+    case BlockStatus::kNoSpace:
+      return "no space is left on the host";
     case BlockStatus::kOutOfRange:
       return "behind the end of the disk";
     case BlockStatus::kReadOnly:

@@ -244,7 +244,8 @@ void ZoneQueue::OnReported(Lane& lane, bool reloaded, Turn& turn) {
   if (!lane.flying.empty()) {
     ZoneCondition condition = model_.ConditionOf(lane.zone);
     bool dead = condition == ZoneCondition::kReadOnly || condition == ZoneCondition::kOffline;
-    bool explains = reloaded && dead && lane.failure == BlockStatus::kIoError;
+    bool by_host = lane.failure == BlockStatus::kIoError || lane.failure == BlockStatus::kNoSpace;
+    bool explains = reloaded && dead && by_host;
     FinishFlight(lane, explains ? BlockStatus::kZoneInvalid : lane.failure, turn);
   } else if (lane.closing) {
     lane.closing = false;

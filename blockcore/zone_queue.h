@@ -61,9 +61,9 @@ class ZoneQueue {
   const BlockLimits& limits() const { return model_.limits(); }
 
   // As BlockNode::Submit. Several I/O threads may call at the same time. Statuses besides those of
-  // the decision: what the medium says of limits (kZoneOpenLimit, kZoneActiveLimit, kUnsupported);
-  // kZoneInvalid for any other failure in a zone that turns out to be read-only or offline;
-  // kIoError for the rest. `appended_at_bytes` is the zone's start after a failed append.
+  // the decision: what the medium says of limits (kZoneOpenLimit, kZoneActiveLimit, kUnsupported)
+  // and of room (kNoSpace); kZoneInvalid for a failure in a zone that turns out to be read-only or
+  // offline; kIoError for the rest. `appended_at_bytes` is the zone's start after a failed append.
   void Submit(IoThread& thread, BlockRequest& request);
 
  private:

@@ -21,6 +21,7 @@ namespace minivmm {
 inline BlockStatus StatusOfFailure(BlockStatus of_medium) {
   switch (of_medium) {
     case BlockStatus::kUnsupported:
+    case BlockStatus::kNoSpace:
     case BlockStatus::kZoneOpenLimit:
     case BlockStatus::kZoneActiveLimit:
       return of_medium;

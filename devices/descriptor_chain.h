@@ -25,7 +25,13 @@ namespace minivmm {
 
 class DescriptorChain {
  public:
-  DescriptorChain(DescriptorChain&& other) noexcept { *this = std::move(other); }
+  DescriptorChain(DescriptorChain&& other) noexcept
+      : readable_(other.readable_),
+        writable_(other.writable_),
+        id_(other.id_),
+        descriptors_(other.descriptors_),
+        slot_(other.slot_),
+        outstanding_(std::exchange(other.outstanding_, false)) {}
   DescriptorChain& operator=(DescriptorChain&& other) noexcept {
     VMM_CHECK(!outstanding_);
     readable_ = other.readable_;

@@ -1,5 +1,6 @@
 #include "devices/guest_memory.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "blockcore/base/check.h"
@@ -23,13 +24,15 @@ std::span<std::byte> GuestMemory::Slice(uint64_t address, uint64_t length) const
   return {};
 }
 
-uint64_t GuestMemory::ContiguousBytes(uint64_t address) const {
+std::span<std::byte> GuestMemory::FirstPart(uint64_t address, uint64_t length) const {
   for (const GuestRegion& region : regions_) {
     if (address < region.guest_address) continue;
     uint64_t offset = address - region.guest_address;
-    if (offset < region.host.size()) return region.host.size() - offset;
+    if (offset < region.host.size()) {
+      return region.host.subspan(offset, std::min(length, region.host.size() - offset));
+    }
   }
-  return 0;
+  return {};
 }
 
 }  // namespace minivmm

@@ -26,9 +26,9 @@ class GuestMemory {
   // a region.
   std::span<std::byte> Slice(uint64_t address, uint64_t length) const;
 
-  // Bytes from `address` to the end of its region, 0 when it lies in none: for ranges that straddle
-  // regions.
-  uint64_t ContiguousBytes(uint64_t address) const;
+  // The first of these bytes, as many as lie in one region; empty when `address` lies in none. For
+  // ranges that straddle regions.
+  std::span<std::byte> FirstPart(uint64_t address, uint64_t length) const;
 
   const std::vector<GuestRegion>& regions() const { return regions_; }
 

@@ -47,14 +47,18 @@ TEST_CASE_FIXTURE(Fixture, "H-07: no slice for a range outside, across or around
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "H-07: contiguous bytes end with the region") {
-  CHECK(memory.ContiguousBytes(0x1000) == 0x1000);
-  CHECK(memory.ContiguousBytes(0x1ffe) == 2);
-  CHECK(memory.ContiguousBytes(0x2000) == 0);
-  CHECK(memory.ContiguousBytes(0xfff) == 0);
-  CHECK(memory.ContiguousBytes(0x11fff) == 1);
-  CHECK(memory.ContiguousBytes(0x12000) == 0x1000);
-  CHECK(memory.ContiguousBytes(std::numeric_limits<uint64_t>::max()) == 0);
+TEST_CASE_FIXTURE(Fixture, "H-07: the first part of a range ends with the region") {
+  constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+  CHECK(memory.FirstPart(0x1000, kMax).size() == 0x1000);
+  CHECK(memory.FirstPart(0x1000, kMax).data() == memory.Slice(0x1000, 1).data());
+  CHECK(memory.FirstPart(0x1800, 0x100).size() == 0x100);
+  CHECK(memory.FirstPart(0x1ffe, 5).size() == 2);
+  CHECK(memory.FirstPart(0x1ffe, 5).data() == memory.Slice(0x1ffe, 1).data());
+  CHECK(memory.FirstPart(0x2000, 1).empty());
+  CHECK(memory.FirstPart(0xfff, 2).empty());
+  CHECK(memory.FirstPart(0x11fff, 2).size() == 1);
+  CHECK(memory.FirstPart(0x12000, 0x2000).size() == 0x1000);
+  CHECK(memory.FirstPart(kMax, 1).empty());
 }
 
 }  // namespace

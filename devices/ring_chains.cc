@@ -42,15 +42,12 @@ void RingChains::Begin() {
   writable_seen_ = false;
 }
 
-bool RingChains::AddElement(std::span<std::byte> bytes) {
-  if (count_ == elements_.size()) {
-    if (count_ == element_limit_) return false;
-    std::unique_ptr<iovec[]>& large = slots_[slot_].large;
-    large = std::make_unique_for_overwrite<iovec[]>(element_limit_);
-    std::copy_n(elements_.begin(), count_, large.get());
-    elements_ = std::span(large.get(), element_limit_);
-  }
-  elements_[count_++] = {bytes.data(), bytes.size()};
+bool RingChains::Grow() {
+  if (count_ == element_limit_) return false;
+  std::unique_ptr<iovec[]>& large = slots_[slot_].large;
+  large = std::make_unique_for_overwrite<iovec[]>(element_limit_);
+  std::copy_n(elements_.begin(), count_, large.get());
+  elements_ = std::span(large.get(), element_limit_);
   return true;
 }
 
@@ -67,12 +64,13 @@ Result<void> RingChains::AddBuffer(uint64_t address, uint32_t length, bool writa
   if (total_bytes_ > UINT32_MAX) return Fail("chain is longer than 4 GiB");
   // A buffer may lie in several regions that touch.
   for (uint64_t at = address, left = length; left != 0;) {
-    const uint64_t part = std::min(left, memory_->ContiguousBytes(at));
-    if (part == 0 || !AddElement(memory_->Slice(at, part))) {
+    const std::span<std::byte> part = memory_->FirstPart(at, left);
+    if (part.empty() || (count_ == elements_.size() && !Grow())) {
       return Fail("buffer at {:#x}, {} bytes, is not in guest memory", address, length);
     }
-    at += part;
-    left -= part;
+    elements_[count_++] = {part.data(), part.size()};
+    at += part.size();
+    left -= part.size();
   }
   if (!writable) readable_count_ = count_;
   return {};

@@ -50,7 +50,8 @@ class RingChains {
   struct Slot {
     std::unique_ptr<iovec[]> large;
   };
-  bool AddElement(std::span<std::byte> bytes);
+  // Makes room for any chain; false: this one is as long as a chain may be.
+  bool Grow();
 
   const GuestMemory* memory_;
   uint32_t buffer_limit_;  // of a chain, direct and indirect

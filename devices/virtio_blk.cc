@@ -200,7 +200,8 @@ Result<void> CheckZones(const BlockLimits& limits, const VirtioBlkOptions& optio
 }  // namespace
 
 Result<std::unique_ptr<VirtioBlk>> VirtioBlk::Create(const VirtioBlkOptions& options,
-                                                     BlockNode& disk) {
+                                                     BlockNode& disk,
+                                                     const std::function<void()>& on_held) {
   const BlockLimits& limits = disk.limits();
   TRY_VOID(CheckOptions(options));
   TRY_VOID(CheckBlockSizes(limits, options));
@@ -222,7 +223,7 @@ Result<std::unique_ptr<VirtioBlk>> VirtioBlk::Create(const VirtioBlkOptions& opt
         IoThread::Start(fmt::format("io/{}/{}", options.name, index)));
     device->queues_.push_back(std::make_unique<VirtioBlkQueue>(
         fmt::format("disk '{}'", options.name), disk, device->write_through_, std::move(thread),
-        options.queue_size));
+        options.queue_size, on_held));
   }
   return device;
 }
@@ -272,6 +273,14 @@ void VirtioBlk::SetCapacity(uint64_t capacity_sectors) {
   config_.capacity_sectors = capacity_sectors;
   rules_.capacity_sectors = capacity_sectors;
   for (VirtioBlkQueue* queue : active_) queue->SetCapacity(capacity_sectors);
+}
+
+bool VirtioBlk::HoldsRequests() const {
+  return std::ranges::any_of(queues_, [](const auto& queue) { return queue->HoldsRequests(); });
+}
+
+void VirtioBlk::RetryHeld() {
+  for (const auto& queue : queues_) queue->RetryHeld();
 }
 
 void VirtioBlk::Activate(Activation activation) {

@@ -2,6 +2,9 @@
 // limits into features and the configuration space, and spreads activation and reset over its
 // queues; requests are the business of VirtioBlkQueue.
 //
+// Requests that the host fails may wait in their queue until RetryHeld (the ErrorPolicy of their
+// BlockBackend); a reset, of the device or of their queue, gives them up.
+//
 // One I/O thread for each queue, started here and living as long as the device, so that nothing is
 // created while the guest runs. Called by the transport on vCPU threads, under its lock.
 //
@@ -16,6 +19,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -32,11 +36,12 @@ namespace minivmm {
 
 class VirtioBlk : public VirtioDevice {
  public:
-  // `disk` must outlive the device. Fails when an option is out of range, when the disk's zones
-  // cannot be expressed, or when an I/O thread does not start. Warns of zones that Linux will
-  // refuse.
-  static Result<std::unique_ptr<VirtioBlk>> Create(const VirtioBlkOptions& options,
-                                                   BlockNode& disk);
+  // `disk` must outlive the device. `on_held` is called on an I/O thread when requests begin to
+  // wait for RetryHeld: the machine is to stand still until then. It returns soon. Fails when an
+  // option is out of range, when the disk's zones cannot be expressed, or when an I/O thread does
+  // not start. Warns of zones that Linux will refuse.
+  static Result<std::unique_ptr<VirtioBlk>> Create(const VirtioBlkOptions& options, BlockNode& disk,
+                                                   const std::function<void()>& on_held = {});
   // Resets.
   ~VirtioBlk() override;
 
@@ -52,6 +57,11 @@ class VirtioBlk : public VirtioDevice {
   // disk is not zoned, and has as many sectors; a last block that is not whole is not shown. As the functions of VirtioDevice: with the
   // transport's lock held (VirtioPci::ChangeConfig, which tells the driver).
   void SetCapacity(uint64_t capacity_sectors);
+  // Any thread: whether requests wait.
+  bool HoldsRequests() const;
+  // Sends all that wait to the disk again, in the order in which each queue had them. Main thread,
+  // while no vCPU runs.
+  void RetryHeld();
   void Activate(Activation activation) override;
   void StopQueue(uint16_t index) override;
   void StartQueue(ActiveQueue queue) override;

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <random>
 #include <span>
@@ -75,12 +76,13 @@ class VirtioBlkDriver {
   static constexpr uint64_t kAllRing = kFeatureIndirectDesc | kFeatureEventIdx;
   static constexpr uint64_t kVersion1 = uint64_t{1} << 32;
 
-  // `disk` must outlive it. The rings are packed if `options.packed`.
-  VirtioBlkDriver(BlockNode& disk, const VirtioBlkOptions& options)
+  // `disk` must outlive it. The rings are packed if `options.packed`. `on_held`: VirtioBlk::Create.
+  VirtioBlkDriver(BlockNode& disk, const VirtioBlkOptions& options,
+                  const std::function<void()>& on_held = {})
       : layout_(options.packed ? kFeatureRingPacked : 0),
         num_queues_(options.num_queues),
         queue_size_(options.queue_size) {
-    auto created = VirtioBlk::Create(options, disk);
+    auto created = VirtioBlk::Create(options, disk, on_held);
     REQUIRE(created.has_value());
     device = std::move(*created);
     for (int i = 0; i < num_queues_; ++i) queues.push_back(std::make_unique<TestQueue>());

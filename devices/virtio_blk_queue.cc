@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <utility>
 
 #include "blockcore/base/check.h"
@@ -25,10 +26,12 @@ struct VirtioBlkQueue::Slot {
 
 VirtioBlkQueue::VirtioBlkQueue(std::string name, BlockNode& disk,
                                const std::atomic<bool>& write_through,
-                               std::unique_ptr<IoThread> thread, uint16_t max_size)
+                               std::unique_ptr<IoThread> thread, uint16_t max_size,
+                               std::function<void()> on_held)
     : name_(std::move(name)),
       disk_(disk),
       write_through_(write_through),
+      held_(*thread, std::move(on_held)),
       slots_(std::make_unique<Slot[]>(max_size)),
       max_size_(max_size),
       thread_(std::move(thread)) {
@@ -55,6 +58,7 @@ void VirtioBlkQueue::Start(ActiveQueue queue, const VirtioBlkRules& rules,
     needs_reset_ = needs_reset;
     stopped_ = false;
     broken_ = false;
+    held_.Open();
   });
   doorbell_ = thread_->WatchDoorbell(doorbell, [this] { TakeChains(); });
   // The driver may have filled the ring, and rung, before anyone listened.
@@ -65,10 +69,15 @@ void VirtioBlkQueue::SetCapacity(uint64_t capacity_sectors) {
   thread_->RunAndWait([&] { rules_.capacity_sectors = capacity_sectors; });
 }
 
+void VirtioBlkQueue::RetryHeld() {
+  thread_->RunAndWait([this] { held_.Retry(); });
+}
+
 void VirtioBlkQueue::StopDoorbell() {
   thread_->Unwatch(std::exchange(doorbell_, nullptr));
   thread_->RunAndWait([this] {
     stopped_ = true;
+    held_.GiveUp();
     // Else the last request's end of turn sees it.
     if (in_flight_ == 0 && !end_of_turn_.armed) drained_.release();
   });
@@ -110,7 +119,7 @@ void VirtioBlkQueue::TakeChains() {
   ArmEndOfTurn();
 }
 
-void VirtioBlkQueue::StartRequest(DescriptorChain chain) {
+void VirtioBlkQueue::StartRequest(DescriptorChain&& chain) {
   Slot& slot = slots_[chain.slot()];
   slot.request = ParseRequest(chain, rules_);
   if (slot.request.kind == VirtioBlkRequest::Kind::kAnswered) {
@@ -124,12 +133,13 @@ void VirtioBlkQueue::StartRequest(DescriptorChain chain) {
   }
   slot.chain.emplace(std::move(chain));
   ++in_flight_;
-  slot.disk_request = BlockRequest{};
+  std::construct_at(&slot.disk_request);
   slot.disk_request.op = slot.request.op;
   slot.disk_request.offset_bytes = slot.request.offset_bytes;
   slot.disk_request.length_bytes = slot.request.length_bytes;
   slot.disk_request.buffers = slot.request.data;
   slot.disk_request.may_unmap = slot.request.may_unmap;
+  slot.disk_request.held_in = &held_;
   if (slot.request.kind == VirtioBlkRequest::Kind::kZoneReport) {
     slot.report.emplace(slot.request);
     if (!slot.slice) slot.slice = std::make_unique<Slot::ReportSlice>();
@@ -154,8 +164,9 @@ void VirtioBlkQueue::OnDisk(Slot& slot) {
   if (result.status == BlockStatus::kOk && ChangesTheDisk(result.op) &&
       write_through_.load(std::memory_order_acquire)) {
     slot.appended_at_bytes = result.appended_at_bytes;
-    slot.disk_request = BlockRequest{};
+    std::construct_at(&slot.disk_request);
     slot.disk_request.op = BlockOp::kFlush;
+    slot.disk_request.held_in = &held_;
     Submit(slot, [](void* self, BlockRequest& flushed) {
       Slot& done = *static_cast<Slot*>(self);
       done.queue->Finish(done, EncodeResult(done.request, flushed.status, done.appended_at_bytes));
@@ -195,13 +206,12 @@ void VirtioBlkQueue::OnReportSlice(Slot& slot) {
 }
 
 void VirtioBlkQueue::Finish(Slot& slot, uint32_t written_bytes) {
-  DescriptorChain chain = std::move(*slot.chain);
-  slot.chain.reset();
   --in_flight_;
-  GiveBack(std::move(chain), written_bytes);
+  GiveBack(std::move(*slot.chain), written_bytes);
+  slot.chain.reset();
 }
 
-void VirtioBlkQueue::GiveBack(DescriptorChain chain, uint32_t written_bytes) {
+void VirtioBlkQueue::GiveBack(DescriptorChain&& chain, uint32_t written_bytes) {
   queue_->ring.Push(std::move(chain), written_bytes);
   ArmEndOfTurn();
 }

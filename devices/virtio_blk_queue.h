@@ -7,20 +7,22 @@
 //
 //   idle ── Start ─▶ running ── StopDoorbell ─▶ draining ── Drain ─▶ idle
 //
-// Start, SetCapacity, StopDoorbell and Drain are called by VirtioBlk, one at a time; all else
-// runs on the I/O thread. What requests need is kept per chain slot and allocated here once, so
-// that the hot path allocates nothing and takes no lock.
+// Start, SetCapacity, RetryHeld, StopDoorbell and Drain are called by VirtioBlk, one at a time; all
+// else runs on the I/O thread. What requests need is kept per chain slot and allocated here once,
+// so that the hot path allocates nothing and takes no lock.
 #ifndef MINIVMM_DEVICES_VIRTIO_BLK_QUEUE_H_
 #define MINIVMM_DEVICES_VIRTIO_BLK_QUEUE_H_
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <semaphore>
 #include <string>
 
 #include "blockcore/block_node.h"
+#include "blockcore/held_requests.h"
 #include "blockcore/io_thread.h"
 #include "devices/virtio_blk_request.h"
 #include "devices/virtio_device.h"
@@ -31,9 +33,11 @@ class VirtioBlkQueue {
  public:
   // `name` stands in log lines. `disk` and `write_through` must outlive the queue. `write_through`
   // may change at any time; while it is set, all that a request changes is on stable storage before
-  // the request is answered. `max_size`: of the rings that it will be given.
+  // the request is answered. `max_size`: of the rings that it will be given. `on_held` is called on
+  // the I/O thread when requests begin to wait for RetryHeld (HeldRequests); it returns soon.
   VirtioBlkQueue(std::string name, BlockNode& disk, const std::atomic<bool>& write_through,
-                 std::unique_ptr<IoThread> thread, uint16_t max_size);
+                 std::unique_ptr<IoThread> thread, uint16_t max_size,
+                 std::function<void()> on_held);
   // The queue is idle.
   ~VirtioBlkQueue();
 
@@ -43,7 +47,10 @@ class VirtioBlkQueue {
   void Start(ActiveQueue queue, const VirtioBlkRules& rules, NeedsReset* needs_reset);
   // For requests that are taken from now on. The queue is running.
   void SetCapacity(uint64_t capacity_sectors);
-  // Takes no more chains from the ring. Requests in flight go on.
+  // Any thread: whether requests wait for RetryHeld, which sends them to the disk again.
+  bool HoldsRequests() const { return !held_.empty(); }
+  void RetryHeld();
+  // Takes no more chains from the ring. Requests in flight go on, but none waits any more.
   void StopDoorbell();
   // After StopDoorbell: returns when no request is in flight and the ring has been dropped.
   void Drain();
@@ -52,13 +59,13 @@ class VirtioBlkQueue {
   struct Slot;
 
   void TakeChains();
-  void StartRequest(DescriptorChain chain);
+  void StartRequest(DescriptorChain&& chain);
   void Submit(Slot& slot, BlockRequest::Done done);
   void SubmitReportSlice(Slot& slot);
   void OnDisk(Slot& slot);
   void OnReportSlice(Slot& slot);
   void Finish(Slot& slot, uint32_t written_bytes);
-  void GiveBack(DescriptorChain chain, uint32_t written_bytes);
+  void GiveBack(DescriptorChain&& chain, uint32_t written_bytes);
   void OnEndOfTurn();
 
   const std::string name_;
@@ -85,6 +92,7 @@ class VirtioBlkQueue {
   QueueTask take_more_;
   bool more_waiting_ = false;  // the ring held more than one turn may take
 
+  HeldRequests held_;
   std::unique_ptr<Slot[]> slots_;  // by DescriptorChain::slot()
   uint16_t max_size_;
   std::unique_ptr<IoThread> thread_;  // last: joined before all that its tasks touch goes

@@ -224,6 +224,7 @@ uint8_t ToVirtioStatus(BlockStatus status) {
     case BlockStatus::kOk:
       return kBlkStatusOk;
     case BlockStatus::kIoError:
+    case BlockStatus::kNoSpace:
     case BlockStatus::kOutOfRange:
     case BlockStatus::kReadOnly:
       return kBlkStatusIoError;

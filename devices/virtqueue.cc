@@ -52,7 +52,7 @@ Result<std::optional<DescriptorChain>> Virtqueue::Pop() {
   return chain;
 }
 
-void Virtqueue::Push(DescriptorChain chain, uint32_t written_bytes) {
+void Virtqueue::Push(DescriptorChain&& chain, uint32_t written_bytes) {
   State& state = *state_;
   state.chains.TakeBack(chain);
   if (state.broken) return;

@@ -53,7 +53,7 @@ class Virtqueue {
   // Gives the chain back: the first `written_bytes` writable bytes of it were written
   // (virtio 2.7.8.2). The driver sees the entry at once, but is interrupted only by the next
   // NeedsInterrupt.
-  void Push(DescriptorChain chain, uint32_t written_bytes);
+  void Push(DescriptorChain&& chain, uint32_t written_bytes);
 
   // Asks for a notification of the next chain; true: there is one already, go on popping.
   bool EnableDoorbell();

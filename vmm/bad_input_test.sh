@@ -57,7 +57,7 @@ refuses "addr: '20' is not a PCI slot" "${kernel[@]}" --device virtio-blk-pci,dr
 refuses "there is no 'nvme': disks are virtio-blk-pci" "${kernel[@]}" --device nvme,drive=d0
 refuses "iothread=t is not there: each queue has its own I/O thread" "${kernel[@]}" --device virtio-blk-pci,drive=d0,iothread=t
 refuses "disable-legacy=off is not there" "${kernel[@]}" --device virtio-blk-pci,drive=d0,disable-legacy=off
-refuses "werror=stop is not there" "${kernel[@]}" --device virtio-blk-pci,drive=d0,werror=stop
+refuses "werror: 'pause' is not known: say report, ignore, enospc or stop" "${kernel[@]}" --device virtio-blk-pci,drive=d0,werror=pause
 refuses "properties with x- are QEMU's" "${kernel[@]}" --device virtio-blk-pci,drive=d0,x-disable-pcie=on
 refuses "did you mean 'write-cache'?" "${kernel[@]}" --device virtio-blk-pci,drive=d0,write-cach=on
 refuses "packed: 'perhaps' is neither on nor off" "${kernel[@]}" --device virtio-blk-pci,drive=d0,packed=perhaps
@@ -84,7 +84,7 @@ refuses "if=scsi is not there" "${kernel[@]}" --drive file=disk.img,if=scsi
 refuses "no file: add file=PATH" "${kernel[@]}" --drive if=virtio
 refuses "unknown key 'fil'; did you mean 'file'?" "${kernel[@]}" --drive fil=disk.img,if=virtio
 refuses "cache=fast is not known" "${kernel[@]}" --drive file=disk.img,if=virtio,cache=fast
-refuses "werror is not there" "${kernel[@]}" --drive file=disk.img,if=virtio,werror=stop
+refuses "rerror: a read needs no space" "${kernel[@]}" --drive file=disk.img,if=virtio,rerror=enospc
 refuses "throttling.iops-total is not there" "${kernel[@]}" --drive file=disk.img,if=virtio,throttling.iops-total=9
 refuses "snapshot is not there" "${kernel[@]}" --drive file=disk.img,if=virtio,snapshot=on
 refuses "media=cdrom is not there" "${kernel[@]}" --drive file=disk.img,if=virtio,media=cdrom

@@ -156,11 +156,15 @@ Result<void> CompleteDisks(CommandLineRequest& request) {
   for (DiskRequest& disk : request.disks) {
     DiskDevice& device = disk.device;
     bool write_cache = true;
+    ErrorPolicy errors;
     for (const DriveOption& drive : line.drives) {
       if (device.drive != drive.id && device.drive != drive.node_name) continue;
       device.drive = drive.node_name;
       write_cache = drive.write_cache;
+      errors = drive.errors;
     }
+    device.errors = {.reads = disk.read_errors.value_or(errors.reads),
+                     .writes = disk.write_errors.value_or(errors.writes)};
     device.options.write_cache = disk.write_cache.value_or(write_cache);
     device.options.num_queues = disk.num_queues.value_or(static_cast<uint16_t>(line.cpu_count));
     if (!drives.insert(device.drive).second) {

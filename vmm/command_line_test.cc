@@ -197,6 +197,21 @@ TEST_CASE("--drive if=virtio makes a device, named as QEMU names it") {
            "id 'x' is in use by another drive");
 }
 
+TEST_CASE("a device has its drive's werror and rerror, but for what it says itself") {
+  CommandLine line = Accepted({"--drive", "file=a,if=virtio,werror=enospc", "--device",
+                               "virtio-blk-pci,drive=d1,rerror=report", "--drive",
+                               "if=none,id=d1,file=b,werror=stop,rerror=stop", "--device",
+                               "virtio-blk-pci,drive=d2"});
+  REQUIRE(line.disks.size() == 3);
+  for (const DiskDevice& disk : line.disks) {
+    const ErrorPolicy expected =
+        disk.drive == "d1"   ? ErrorPolicy{.reads = OnError::kReport, .writes = OnError::kStop}
+        : disk.drive == "d2" ? ErrorPolicy{}
+                             : ErrorPolicy{.writes = OnError::kEnospc};
+    CHECK(disk.errors == expected);
+  }
+}
+
 TEST_CASE("--device finds a --drive by its id, wherever it stands, and has its cache mode") {
   CommandLine line =
       Accepted({"--device", "virtio-blk-pci,drive=d0", "--drive",

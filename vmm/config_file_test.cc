@@ -89,8 +89,8 @@ TEST_CASE("wrong files are refused with their name and the option's") {
   CHECK(Refused(R"({"smp": 99})") == "--config c: --smp: '99' is not a number from 1 to 16");
   CHECK(Refused(R"({"config": "c"})") == "--config c: it cannot name another configuration, 'c'");
   CHECK(Refused(R"({"machine": "q35"})").starts_with("--config c: QEMU's option machine is not"));
-  CHECK(Refused(R"({"drive": {"if": "virtio", "file": "a", "werror": "stop"}})")
-            .starts_with("--config c: --drive: werror is not there"));
+  CHECK(Refused(R"({"drive": {"if": "virtio", "file": "a", "group": "g"}})")
+            .starts_with("--config c: --drive: group is not there"));
 }
 
 TEST_CASE("the printed machine, read again, is the same machine") {
@@ -102,9 +102,9 @@ TEST_CASE("the printed machine, read again, is the same machine") {
              "--smp",      "4",
              "--blockdev", "driver=raw,node-name=d0,file.driver=file,file.filename=a,,b,",
              "--blockdev", R"({"node-name": "d1", "driver": "null-co", "size": 1048576})",
-             "--drive",    "file=/dev/nullb0,if=virtio,cache=directsync,aio=io_uring",
+             "--drive",    "file=/dev/nullb0,if=virtio,cache=directsync,aio=io_uring,werror=stop",
              "--drive",    "file=z,format=zoned,if=none,id=z,node-name=n,cache=writethrough",
-             "--device",   "virtio-blk-pci,drive=z,bootindex=1,write-cache=on",
+             "--device",   "virtio-blk-pci,drive=z,bootindex=1,write-cache=on,rerror=stop",
              "--device",   "virtio-blk-pci,drive=d0,bootindex=0,addr=1f,serial=7,num-queues=2",
              "--device",   "isa-debug-exit,iobase=0xf4,iosize=4",
              "--device",   "pvpanic",
@@ -134,6 +134,7 @@ TEST_CASE("the printed machine, read again, is the same machine") {
     CHECK(again.drives[i].format == line.drives[i].format);
     CHECK(again.drives[i].keys == line.drives[i].keys);
     CHECK(again.drives[i].write_cache == line.drives[i].write_cache);
+    CHECK(again.drives[i].errors == line.drives[i].errors);
   }
   REQUIRE(again.disks.size() == line.disks.size());
   for (size_t i = 0; i < line.disks.size(); ++i) {
@@ -143,6 +144,7 @@ TEST_CASE("the printed machine, read again, is the same machine") {
     CHECK(again.disks[i].bootindex == line.disks[i].bootindex);
     CHECK(again.disks[i].options.serial == line.disks[i].options.serial);
     CHECK(again.disks[i].options.num_queues == line.disks[i].options.num_queues);
+    CHECK(again.disks[i].errors == line.disks[i].errors);
     CHECK(again.disks[i].options.write_cache == line.disks[i].options.write_cache);
   }
   CHECK(again.debug_exit->iobase == 0xf4);

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -22,6 +23,8 @@
 #include <vector>
 
 #include "blockcore/base/unique_fd.h"
+#include "blockcore/base/units.h"
+#include "blockcore/small_file_system.h"
 
 namespace minivmm {
 namespace {
@@ -174,6 +177,7 @@ class Vmm {
     }
   }
 
+  pid_t pid() const { return pid_; }
   void Type(char character) const { keyboard_->Send(std::string_view(&character, 1)); }
   char Printed() { return screen_->Next().value_or('?'); }
   bool PrintsNothing() const { return screen_->IsSilent(); }
@@ -363,6 +367,130 @@ TEST_CASE("a signal ends a paused machine, and the client is told") {
   vmm.Signal(SIGTERM);
   CHECK(vmm.Event() == "SHUTDOWN:host-signal");
   CHECK(vmm.ExitStatus() == 0);
+}
+
+// A file without content, for the disk of the guest's command 'd'.
+void MakeSparse(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+  REQUIRE(::ftruncate(fd.get(), 1 << 20) == 0);
+}
+
+std::vector<std::string> DiskOptions(const std::string& path, const std::string& on_error) {
+  return {"--drive", "file=" + path + ",format=raw,if=none,id=d0," + on_error, "--device",
+          "virtio-blk-pci,drive=d0,addr=1"};
+}
+
+// What write number `index` of the command put there: where it is, in sectors.
+bool HasWrite(const std::string& path, uint32_t index) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  uint32_t sector = UINT32_MAX;
+  REQUIRE(::pread(fd.get(), &sector, sizeof(sector), index * 4096) == sizeof(sector));
+  return sector == index * 8;
+}
+
+TEST_CASE("a host that is full pauses the guest until there is room, and it never knows") {
+  if (!HaveKvm()) return;
+  SmallFileSystem host(1_MiB);
+  if (!host.is_there()) return;
+  const std::string path = host.Path("disk.img");
+  MakeSparse(path);
+  Vmm vmm(DiskOptions(path, "werror=enospc"));
+  CHECK(vmm.Printed() == 'S');
+  vmm.Type('d');
+  CHECK(vmm.Printed() == '0');
+  host.Fill();
+  vmm.Type('d');
+  CHECK(vmm.Event() == "BLOCK_IO_ERROR:No space left on device:stop");
+  CHECK(vmm.Event() == "STOP");
+  CHECK(vmm.Status() == "io-error");
+  CHECK(vmm.Command("query-block").at(0).at("io-status") == "nospace");
+  // There is still no room.
+  vmm.Command("cont");
+  CHECK(vmm.Event() == "RESUME");
+  CHECK(vmm.Event() == "BLOCK_IO_ERROR:No space left on device:stop");
+  CHECK(vmm.Event() == "STOP");
+  CHECK(vmm.Status() == "io-error");
+  CHECK(vmm.PrintsNothing());
+  host.Empty();
+  vmm.Command("cont");
+  CHECK(vmm.Event() == "RESUME");
+  CHECK(vmm.Printed() == '0');
+  CHECK(vmm.Status() == "running");
+  CHECK(vmm.Command("query-block").at(0).at("io-status") == "ok");
+  CHECK(HasWrite(path, 1));
+
+  host.Fill();
+  vmm.Type('d');
+  CHECK(vmm.Event() == "BLOCK_IO_ERROR:No space left on device:stop");
+  CHECK(vmm.Event() == "STOP");
+  SUBCASE("a reset gives the request up") {
+    vmm.Command("system_reset");
+    CHECK(vmm.Event() == "RESET:host-qmp-system-reset");
+    CHECK(vmm.Status() == "prelaunch");
+    host.Empty();
+    vmm.Command("cont");
+    CHECK(vmm.Event() == "RESUME");
+    CHECK(vmm.Printed() == 'S');
+    vmm.Type('d');
+    CHECK(vmm.Printed() == '0');
+    vmm.Type('o');
+    CHECK(vmm.Event() == "SHUTDOWN:guest-shutdown");
+  }
+  SUBCASE("a signal ends it") {
+    vmm.Signal(SIGTERM);
+    CHECK(vmm.Event() == "SHUTDOWN:host-signal");
+  }
+  SUBCASE("a client ends it") {
+    vmm.Command("quit");
+    CHECK(vmm.Event() == "SHUTDOWN:host-qmp-quit");
+  }
+  CHECK(vmm.ExitStatus() == 0);
+  CHECK(HasWrite(path, 0));
+  CHECK(HasWrite(path, 1));
+}
+
+// Where no file system can be mounted, a limit of the process is a host that fails.
+TEST_CASE("werror says what becomes of a write that the host fails") {
+  if (!HaveKvm()) return;
+  std::string path = "/tmp/control-disk-XXXXXX";
+  UniqueFd(::mkostemp(path.data(), O_CLOEXEC));
+  MakeSparse(path);
+  rlimit old{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &old) == 0);
+  struct Row {
+    const char* on_error;
+    const char* event;
+    char printed;
+  };
+  for (const Row& row : {Row{"rerror=stop", "BLOCK_IO_ERROR:Input/output error:report", '1'},
+                         Row{"werror=enospc", "BLOCK_IO_ERROR:Input/output error:report", '1'},
+                         Row{"werror=ignore", "BLOCK_IO_ERROR:Input/output error:ignore", '0'},
+                         Row{"werror=stop", "BLOCK_IO_ERROR:Input/output error:stop", '0'}}) {
+    CAPTURE(row.on_error);
+    const rlimit small{.rlim_cur = 4096, .rlim_max = old.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+    Vmm vmm(DiskOptions(path, row.on_error));
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &old) == 0);
+    CHECK(vmm.Printed() == 'S');
+    vmm.Type('d');
+    CHECK(vmm.Printed() == '0');
+    vmm.Type('d');
+    CHECK(vmm.Event() == row.event);
+    if (std::string_view(row.event).ends_with(":stop")) {
+      CHECK(vmm.Event() == "STOP");
+      CHECK(vmm.Status() == "io-error");
+      REQUIRE(::prlimit(vmm.pid(), RLIMIT_FSIZE, &old, nullptr) == 0);
+      vmm.Command("cont");
+      CHECK(vmm.Event() == "RESUME");
+    }
+    CHECK(vmm.Printed() == row.printed);
+    CHECK(vmm.Status() == "running");
+    vmm.Type('o');
+    CHECK(vmm.Event() == "SHUTDOWN:guest-shutdown");
+    CHECK(vmm.ExitStatus() == 0);
+  }
+  CHECK(HasWrite(path, 1));
+  ::unlink(path.c_str());
 }
 
 TEST_CASE("a client that does not read does not hold up the end") {

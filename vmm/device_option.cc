@@ -126,7 +126,8 @@ Result<DeviceRequest> ParseDevice(std::string_view text) {
 
 std::string DiskToJson(const DiskDevice& disk) {
   return PropertiesToJson<DiskRequest>(kDisk, DiskProperties(),
-                                       {disk, disk.options.num_queues, disk.options.write_cache});
+                                       {disk, disk.options.num_queues, disk.options.write_cache,
+                                        disk.errors.reads, disk.errors.writes});
 }
 
 std::string DebugExitToJson(const DebugExitPorts& ports) {

@@ -30,6 +30,13 @@ std::string OnOff(bool value) { return value ? "on" : "off"; }
 
 std::string NumberOrNothing(uint32_t value) { return value == 0 ? "" : fmt::format("{}", value); }
 
+Result<void> SetOnError(std::optional<OnError>& target, Where where, Value value, ErrorsOf errors) {
+  target.reset();
+  if (value == "auto") return {};
+  TRY(target, ParseOnError(where, value, errors));
+  return {};
+}
+
 // A property that is nothing but a switch of VirtioBlkOptions.
 template <bool VirtioBlkOptions::*kMember>
 constexpr Property<DiskRequest> Switch(std::string_view name, std::string_view help) {
@@ -105,6 +112,22 @@ const Property<DiskRequest> kProperties[] = {
      [](const DiskRequest& disk) {
        return disk.write_cache ? OnOff(*disk.write_cache) : std::string();
      }},
+    {"werror", "report|ignore|enospc|stop|auto",
+     "when the host fails a write; enospc: stop if it is full (auto: as the drive has it)",
+     [](DiskRequest& disk, Where where, Value value) {
+       return SetOnError(disk.write_errors, where, value, ErrorsOf::kWrites);
+     },
+     [](const DiskRequest& disk) {
+       return disk.write_errors ? OnErrorText(*disk.write_errors) : std::string();
+     }},
+    {"rerror", "report|ignore|stop|auto",
+     "when the host fails a read; stop: the guest waits for QMP's cont",
+     [](DiskRequest& disk, Where where, Value value) {
+       return SetOnError(disk.read_errors, where, value, ErrorsOf::kReads);
+     },
+     [](const DiskRequest& disk) {
+       return disk.read_errors ? OnErrorText(*disk.read_errors) : std::string();
+     }},
     Switch<&VirtioBlkOptions::config_wce>("config-wce", "whether the guest may change write-cache"),
     Switch<&VirtioBlkOptions::discard>("discard", "offer discards, if the disk can"),
     Switch<&VirtioBlkOptions::write_zeroes>("write-zeroes", "offer zeroing, if the disk can"),
@@ -139,7 +162,6 @@ constexpr std::string_view kNoGeometry = "disks have no geometry of heads and cy
 constexpr std::string_view kNoPciExtras = "the device is a plain function of bus 0";
 constexpr std::string_view kModern = "devices are modern ones (virtio 1) only";
 constexpr std::string_view kDiskSaysSo = "the disk's own limits hold: leave it out";
-constexpr std::string_view kReportsErrors = "an error of the disk always goes to the guest";
 
 constexpr FixedProperty kFixed[] = {
     {"account-failed", "on", "all requests are counted"},
@@ -177,7 +199,6 @@ constexpr FixedProperty kFixed[] = {
     {"page-per-vq", "off", "doorbells lie side by side"},
     {"report-discard-granularity", "on", kDiskSaysSo},
     {"request-merging", "", "the zone queues join what belongs together: leave it out"},
-    {"rerror", "report", kReportsErrors},
     {"rombar", "0", kNoRom},
     {"romfile", "", kNoRom},
     {"romsize", "", kNoRom},
@@ -187,7 +208,6 @@ constexpr FixedProperty kFixed[] = {
     {"use-disabled-flag", "", "guests do not migrate"},
     {"use-started", "", "guests do not migrate"},
     {"vectors", "", "each queue has an interrupt vector of its own: leave it out"},
-    {"werror", "report", kReportsErrors},
     {"x-", "", "properties with x- are QEMU's experiments"},
 };
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "blockcore/base/result.h"
+#include "blockcore/error_policy.h"
 #include "devices/virtio_blk_options.h"
 #include "vmm/device_property.h"
 
@@ -19,14 +20,17 @@ struct DiskDevice {
   std::string drive;             // node-name of a --blockdev or --drive
   std::optional<int> slot;       // addr=, 1 to 31; else the first free one
   std::optional<int> bootindex;  // not negative
+  ErrorPolicy errors;            // of the drive, as long as this device has it
   VirtioBlkOptions options;      // its name is the id
 };
 
 // While the rest of the command line is still unknown.
 struct DiskRequest {
   DiskDevice device;
-  std::optional<uint16_t> num_queues;  // none: as many as there are vCPUs
-  std::optional<bool> write_cache;     // none: as the drive's cache= has it
+  std::optional<uint16_t> num_queues;   // none: as many as there are vCPUs
+  std::optional<bool> write_cache;      // none: as the drive's cache= has it
+  std::optional<OnError> read_errors;   // none: as the drive's rerror= has it
+  std::optional<OnError> write_errors;  // none: as the drive's werror= has it
 };
 
 std::span<const Property<DiskRequest>> DiskProperties();

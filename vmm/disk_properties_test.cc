@@ -102,6 +102,20 @@ TEST_CASE("write-cache is on, off, or left to the drive") {
   CHECK(Refused("write-cache=back").find("write-cache") != std::string::npos);
 }
 
+TEST_CASE("werror and rerror are QEMU's words, or left to the drive") {
+  CHECK_FALSE(Accepted("").write_errors);
+  CHECK_FALSE(Accepted("werror=stop,rerror=auto").read_errors);
+  CHECK_FALSE(Accepted("werror=auto").write_errors);
+  CHECK(Accepted("werror=enospc").write_errors == OnError::kEnospc);
+  CHECK(Accepted("werror=ignore,rerror=stop").write_errors == OnError::kIgnore);
+  CHECK(Accepted("werror=ignore,rerror=stop").read_errors == OnError::kStop);
+  CHECK(
+      Refused("werror=pause") ==
+      "--device virtio-blk-pci: werror: 'pause' is not known: say report, ignore, enospc or stop");
+  CHECK(Refused("rerror=enospc") ==
+        "--device virtio-blk-pci: rerror: a read needs no space: say report, ignore or stop");
+}
+
 TEST_CASE("addr is a hexadecimal slot, with function 0 or none") {
   for (auto [text, slot] :
        {std::pair{"4", 4}, {"04.0", 4}, {"0x4.0", 4}, {"1f", 31}, {"0x1F", 31}, {"10", 16}}) {
@@ -122,8 +136,6 @@ TEST_CASE("what cannot be chosen is refused by name with the reason") {
                                "multifunction=on",
                                "disable-legacy=off",
                                "disable-modern=on",
-                               "werror=stop",
-                               "rerror=ignore",
                                "share-rw=on",
                                "min_io_size=4096",
                                "opt_io_size=4096",
@@ -148,7 +160,7 @@ TEST_CASE("what cannot be chosen is refused by name with the reason") {
 
 TEST_CASE("what says how it is anyway is accepted") {
   Accepted("disable-legacy=on,disable-modern=off,ioeventfd=on,multifunction=off,scsi=off");
-  Accepted("werror=report,rerror=report,share-rw=off,iommu_platform=off,rombar=0,bus=pci.0");
+  Accepted("share-rw=off,iommu_platform=off,rombar=0,bus=pci.0");
 }
 
 TEST_CASE("devices that are not there") {
@@ -169,16 +181,20 @@ TEST_CASE("as JSON a disk says all that it is") {
       "queue-size=64");
   disk.device.options.num_queues = 7;
   disk.device.options.write_cache = false;
+  disk.device.errors = {.reads = OnError::kIgnore, .writes = OnError::kEnospc};
   std::string json = DiskToJson(disk.device);
   DeviceRequest again = *ParseDevice(json);
   DiskRequest& read = std::get<DiskRequest>(again);
   CHECK(read.num_queues == 7);
   CHECK(read.write_cache == false);
+  CHECK(read.read_errors == OnError::kIgnore);
+  CHECK(read.write_errors == OnError::kEnospc);
   CHECK(read.device.options.serial == "007");
   CHECK(read.device.slot == 31);
   CHECK(read.device.bootindex == 3);
   read.device.options.num_queues = 7;
   read.device.options.write_cache = false;
+  read.device.errors = disk.device.errors;
   CHECK(DiskToJson(read.device) == json);
 }
 

@@ -32,7 +32,6 @@ struct RefusedKey {
 };
 
 constexpr std::string_view kNoThrottling = "minivmm does not limit rates";
-constexpr std::string_view kReportsErrors = "an error of the disk always goes to the guest";
 constexpr std::string_view kNoGeometry = "disks have no geometry of heads and cylinders";
 constexpr std::string_view kNoBuses = "virtio disks have no bus or unit";
 
@@ -62,7 +61,6 @@ constexpr RefusedKey kRefusedKeys[] = {
     {"iops_wr", kNoThrottling},
     {"iops_wr_max", kNoThrottling},
     {"locking", "files and devices are always locked"},
-    {"rerror", kReportsErrors},
     {"secs", kNoGeometry},
     {"serial", "use if=none and --device virtio-blk-pci,drive=ID,serial=TEXT"},
     {"snapshot", "there are no snapshots: copy the file"},
@@ -72,7 +70,6 @@ constexpr RefusedKey kRefusedKeys[] = {
     {"throttling", kNoThrottling},
     {"trans", kNoGeometry},
     {"unit", kNoBuses},
-    {"werror", kReportsErrors},
 };
 
 // The one who takes keys out of a description.
@@ -162,6 +159,16 @@ Result<void> TakeCache(DriveReading& given, DriveOption& drive) {
   return {};
 }
 
+Result<void> TakeErrorPolicy(DriveReading& given, DriveOption& drive) {
+  if (std::optional<std::string> reads = given.Take("rerror")) {
+    TRY(drive.errors.reads, ParseOnError("--drive: rerror", *reads, ErrorsOf::kReads));
+  }
+  if (std::optional<std::string> writes = given.Take("werror")) {
+    TRY(drive.errors.writes, ParseOnError("--drive: werror", *writes, ErrorsOf::kWrites));
+  }
+  return {};
+}
+
 // What the node takes by another name, or by another word.
 Result<void> TakeTranslated(DriveReading& given, DriveOption& drive) {
   TRY(std::optional<std::string> read_only, given.Take("read-only", "readonly"));
@@ -204,6 +211,7 @@ Result<DriveOption> ParseDrive(std::string_view text) {
   TRY_VOID(TakeInterface(given, drive));
   TRY_VOID(TakeFile(given, drive));
   TRY_VOID(TakeCache(given, drive));
+  TRY_VOID(TakeErrorPolicy(given, drive));
   TRY_VOID(TakeTranslated(given, drive));
   for (auto& entry : given.TakeRest()) drive.keys.push_back(std::move(entry));
   std::ranges::sort(drive.keys);
@@ -217,6 +225,13 @@ std::string DriveToJson(const DriveOption& drive) {
   if (!drive.file.empty()) description.emplace_back("file", drive.file);
   if (!drive.format.empty()) description.emplace_back("driver", drive.format);
   if (!drive.write_cache) description.emplace_back("cache.writeback", "off");
+  const ErrorPolicy defaults;
+  if (drive.errors.reads != defaults.reads) {
+    description.emplace_back("rerror", OnErrorText(drive.errors.reads));
+  }
+  if (drive.errors.writes != defaults.writes) {
+    description.emplace_back("werror", OnErrorText(drive.errors.writes));
+  }
   description.insert(description.end(), drive.keys.begin(), drive.keys.end());
   return DescriptionToJson(description);
 }
@@ -240,6 +255,13 @@ ManualSection DriveManual() {
                "none and directsync pass the host's page cache by (cache.direct=on). With "
                "writethrough and directsync each write is on stable storage before the guest "
                "learns of its end. unsafe ignores the guest's flushes (cache.no-flush=on).",
+               {}},
+              {"werror=report|ignore|enospc|stop, rerror=report|ignore|stop",
+               "what becomes of a write or read that the host fails (default: report)",
+               "report: the guest gets the error. ignore: it is told that all went well; appends "
+               "and zone operations are reported all the same. stop: the request waits and the "
+               "guest is paused until a control client says cont; then it is tried again. enospc: "
+               "stop when the host has no space, else report.",
                {}},
               {"read-only=on|off, readonly=on|off", "the guest cannot write", {}, {}},
               {"discard=unmap|ignore", "whether discards reach the disk", {}, {}},

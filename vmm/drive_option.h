@@ -15,6 +15,7 @@
 
 #include "blockcore/base/manual.h"
 #include "blockcore/base/result.h"
+#include "blockcore/error_policy.h"
 #include "vmm/value_text.h"
 
 namespace minivmm {
@@ -27,6 +28,7 @@ struct DriveOption {
   std::string format;             // driver; empty: by what the file is
   Description keys;               // of the node, besides
   bool write_cache = true;        // what cache= means for the device
+  ErrorPolicy errors;             // what rerror= and werror= mean for the device
   bool makes_device = false;      // if=virtio
   std::optional<uint64_t> index;  // N in the name virtioN
 };

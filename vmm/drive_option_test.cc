@@ -73,6 +73,28 @@ TEST_CASE("the parts of a cache mode may be given one by one, instead of the mod
         std::string::npos);
 }
 
+TEST_CASE("what becomes of errors is said with QEMU's words, and is report if nothing is said") {
+  CHECK(Accepted("file=a,if=none").errors == ErrorPolicy());
+  CHECK(ErrorPolicy().writes == OnError::kReport);
+  for (auto [word, on_error] :
+       {std::pair{"report", OnError::kReport}, std::pair{"ignore", OnError::kIgnore},
+        std::pair{"stop", OnError::kStop}, std::pair{"enospc", OnError::kEnospc}}) {
+    INFO(std::string(word));
+    DriveOption drive = Accepted(fmt::format("file=a,if=virtio,werror={}", word));
+    CHECK(drive.errors == ErrorPolicy{.writes = on_error});
+    CHECK(drive.keys.empty());
+    if (on_error == OnError::kEnospc) continue;
+    CHECK(Accepted(fmt::format("file=a,if=virtio,rerror={}", word)).errors ==
+          ErrorPolicy{.reads = on_error});
+  }
+  CHECK(Refused("file=a,if=virtio,rerror=enospc") ==
+        "--drive: rerror: a read needs no space: say report, ignore or stop");
+  CHECK(Refused("file=a,if=virtio,werror=halt") ==
+        "--drive: werror: 'halt' is not known: say report, ignore, enospc or stop");
+  CHECK(Refused("file=a,if=virtio,rerror=halt") ==
+        "--drive: rerror: 'halt' is not known: say report, ignore or stop");
+}
+
 TEST_CASE("keys that are not a drive's own go to the node, under the node's names") {
   DriveOption drive = Accepted(
       "if=none,id=d,driver=raw,file.driver=file,file.filename=a,,b,readonly=on,discard=on,"
@@ -103,9 +125,9 @@ TEST_CASE("what is missing or contradicts itself is named") {
 }
 
 TEST_CASE("keys of QEMU's that mean nothing here are refused by name, with the reason") {
-  for (const char* key : {"werror", "rerror", "detect-zeroes", "throttling.iops-total", "bps",
-                          "iops_max", "group", "copy-on-read", "snapshot", "serial", "addr", "bus",
-                          "unit", "cyls", "locking", "backing.driver"}) {
+  for (const char* key :
+       {"detect-zeroes", "throttling.iops-total", "bps", "iops_max", "group", "copy-on-read",
+        "snapshot", "serial", "addr", "bus", "unit", "cyls", "locking", "backing.driver"}) {
     INFO(std::string(key));
     std::string message = Refused(fmt::format("file=a,if=virtio,{}=1", key));
     CHECK(message.starts_with(fmt::format("--drive: {} is not there: ", key)));
@@ -113,7 +135,8 @@ TEST_CASE("keys of QEMU's that mean nothing here are refused by name, with the r
 }
 
 TEST_CASE("as JSON a drive says all that it is, but for its device") {
-  DriveOption drive = Accepted("file=a,if=virtio,cache=writethrough,format=raw,read-only=on");
+  DriveOption drive = Accepted(
+      "file=a,if=virtio,cache=writethrough,format=raw,read-only=on,werror=enospc,rerror=stop");
   drive.id = drive.node_name = "virtio0";
   std::string json = DriveToJson(drive);
   DriveOption again = Accepted(json);
@@ -123,6 +146,7 @@ TEST_CASE("as JSON a drive says all that it is, but for its device") {
   CHECK(again.file == "a");
   CHECK(again.format == "raw");
   CHECK_FALSE(again.write_cache);
+  CHECK(again.errors == ErrorPolicy{.reads = OnError::kStop, .writes = OnError::kEnospc});
   CHECK(again.keys == drive.keys);
   CHECK(DriveToJson(again) == json);
 }

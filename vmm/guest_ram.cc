@@ -37,6 +37,8 @@ Mapping::~Mapping() {
   if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
 }
 
+void Mapping::Evict() { ::madvise(bytes_.data(), bytes_.size(), MADV_DONTNEED); }
+
 Result<Mapping> MapFile(const std::string& what, const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return Fail("cannot open {} '{}': {}", what, path, ErrnoText(errno));

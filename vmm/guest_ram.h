@@ -28,6 +28,9 @@ class Mapping {
 
   std::span<std::byte> bytes() const { return bytes_; }
 
+  // Of a file: takes no memory until the bytes are looked at again.
+  void Evict();
+
  private:
   std::span<std::byte> bytes_;
 };

@@ -45,6 +45,7 @@ Machine::Machine(const MachineParts& parts, uint32_t power_cycle, GuestRam ram, 
         request.power_cycle = power_cycle;
         parts_.loop.RequestStop(std::move(request));
       }),
+      power_cycle_(power_cycle),
       ram_(std::move(ram)),
       memory_(ram_.regions()),
       vm_(std::move(vm)),
@@ -93,7 +94,8 @@ Result<void> Machine::AddDisks() {
   for (size_t i = 0; i < devices.size(); ++i) {
     const DiskDevice& device = devices[i];
     Disk disk;
-    TRY(disk.device, VirtioBlk::Create(device.options, *parts_.drives[i]));
+    TRY(disk.device, VirtioBlk::Create(device.options, *parts_.drives[i],
+                                       [this, &device] { RequestPause(device.id); }));
     TRY(disk.interrupts, irq_router_->CreateMsiSink(VirtioPci::VectorCount(*disk.device)));
     TRY(disk.function, VirtioPci::Create(*disk.device, memory_, *disk.interrupts));
     disks_.push_back(std::move(disk));
@@ -109,6 +111,17 @@ Result<void> Machine::AddDisks() {
     }
   }
   return {};
+}
+
+void Machine::RequestPause(const std::string& disk) {
+  const std::string_view how = parts_.options.qmp.empty()
+                                   ? "there is no --qmp to say 'cont': end it with a signal"
+                                   : "put the host in order and say 'cont' to --qmp";
+  parts_.loop.RequestStop(
+      {.kind = StopRequest::Kind::kDiskError,
+       .message =
+           fmt::format("disk '{}': the host failed requests: the guest is paused; {}", disk, how),
+       .power_cycle = power_cycle_});
 }
 
 Result<void> Machine::AddSerialPort() {
@@ -198,6 +211,8 @@ Result<void> Machine::AddVcpus() {
 void Machine::Resume() {
   if (!held_output_.empty()) WriteSerialOutput({});  // as much as does not make us wait
   pausing_ = false;
+  for (const auto& drive : parts_.drives) drive->ResetIoStatus();
+  for (Disk& disk : disks_) disk.device->RetryHeld();
   if (started_) {
     for (auto& vcpu : vcpus_) vcpu->Resume();
     return;
@@ -215,6 +230,10 @@ void Machine::Pause() {
   pausing_ = true;
   for (auto& vcpu : vcpus_) vcpu->RequestPause();
   for (auto& vcpu : vcpus_) vcpu->WaitUntilPaused();
+}
+
+bool Machine::HoldsRequests() const {
+  return std::ranges::any_of(disks_, [](const Disk& disk) { return disk.device->HoldsRequests(); });
 }
 
 void Machine::ShowDiskSize(size_t disk) {

@@ -64,6 +64,7 @@ class Machine final : public PowerCycle {
 
   void Resume() override;
   void Pause() override;
+  bool HoldsRequests() const override;
   void PressPowerButton() override;
   void ShowDiskSize(size_t disk) override;
   void Stop() override;
@@ -89,6 +90,8 @@ class Machine final : public PowerCycle {
   Result<void> RegisterDoorbells();
   Result<void> AddVcpus();
 
+  // I/O threads: requests of the disk wait (werror=stop).
+  void RequestPause(const std::string& disk);
   void WriteSerialOutput(std::string_view bytes);
 
   const MachineParts& parts_;
@@ -97,6 +100,7 @@ class Machine final : public PowerCycle {
   std::atomic<bool> stopping_{false};  // what he does not read is lost
   bool started_ = false;
   const std::function<void(StopRequest)> stop_machine_;  // any thread
+  const uint32_t power_cycle_;
   GuestRam ram_;
   GuestMemory memory_;
   KvmVm vm_;

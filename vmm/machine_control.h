@@ -2,6 +2,8 @@
 // control sockets (vmm/qmp) call it; main's Supervisor is it. Main thread.
 //
 //   kPrelaunch ──Resume──▶ kRunning ⇄ Pause, Resume ⇄ kPaused
+//                            ⇅ a disk's errors (werror=stop), Resume
+//                          kIoError
 //
 //   a reset: a new machine, kRunning if the old one was, else kPrelaunch
 //   power-off, panic, Quit: kShutdown, and the program ends; from then on nothing has an effect
@@ -14,7 +16,7 @@
 
 namespace minivmm {
 
-enum class RunState : uint8_t { kPrelaunch, kRunning, kPaused, kShutdown };
+enum class RunState : uint8_t { kPrelaunch, kRunning, kPaused, kIoError, kShutdown };
 
 struct MachineEvent {
   enum class Kind : uint8_t {
@@ -51,7 +53,7 @@ class MachineControl {
   // Returns when no vCPU runs. What the guest asked of its disks before is still finished. No effect
   // when paused.
   virtual void Pause() = 0;
-  // No effect when running.
+  // No effect when running. Requests that the host failed are tried again first.
   virtual void Resume() = 0;
   // The guest's operating system learns that its user wants to switch off; nothing more.
   virtual void PressPowerButton() = 0;

@@ -86,6 +86,7 @@ Result<Drives> OpenDrives(const CommandLine& line, BlockGraph& graph) {
     Result<std::unique_ptr<BlockBackend>> drive =
         BlockBackend::Create(graph, disk.drive, fmt::format("device '{}'", disk.id));
     if (!drive) return Fail("--device virtio-blk-pci: {}", drive.error().message);
+    (*drive)->SetErrorPolicy(disk.errors);
     drives.push_back(std::move(*drive));
   }
   return drives;
@@ -157,10 +158,14 @@ Result<int> Run(const CommandLine& line) {
     }
     return 0;
   }
-  TRY(std::unique_ptr<Supervisor> supervisor,
-      Supervisor::Create(
-          *loop, [&parts](uint32_t number) { return Machine::Create(parts, number); },
-          line.no_reboot));
+  auto build = [&parts, &files](uint32_t number) {
+    Result<std::unique_ptr<Machine>> machine = Machine::Create(parts, number);
+    // The guest has its copy.
+    files.kernel.Evict();
+    files.initrd.Evict();
+    return machine;
+  };
+  TRY(std::unique_ptr<Supervisor> supervisor, Supervisor::Create(*loop, build, line.no_reboot));
   TRY(std::unique_ptr<QmpServer> qmp, ServeClients(line, *loop, *supervisor, graph, drives));
   if (line.serial.kind == SerialOutput::Kind::kStdio) TRY_VOID(loop->OpenConsole());
 

@@ -13,10 +13,13 @@ class PowerCycle {
  public:
   virtual ~PowerCycle() = default;
 
-  // Starts the vCPUs, or lets them go on after Pause.
+  // Starts the vCPUs, or lets them go on after Pause. First, requests of the guest that the host
+  // failed, and that waited, are tried again.
   virtual void Resume() = 0;
   // Returns when no vCPU runs.
   virtual void Pause() = 0;
+  // Whether such requests wait. They have asked for a pause (StopRequest::Kind::kDiskError).
+  virtual bool HoldsRequests() const = 0;
   // Raises the power button's interrupt; a paused guest finds it when it goes on.
   virtual void PressPowerButton() = 0;
   // The driver of the disk learns that it has become larger.

@@ -1,5 +1,5 @@
-// StopRequest: why a machine stops running its guest. Made on vCPU threads and in the main loop,
-// read by the supervisor, which resets the machine or ends the program.
+// StopRequest: why a machine stops running its guest. Made on vCPU and I/O threads and in the main
+// loop, read by the supervisor, which pauses or resets the machine or ends the program.
 #ifndef MINIVMM_VMM_STOP_REQUEST_H_
 #define MINIVMM_VMM_STOP_REQUEST_H_
 
@@ -18,6 +18,7 @@ struct StopRequest {
     kUserReset,  // a control client asked for a reset
     kUserQuit,   // Ctrl-a x, or a control client
     kSignal,     // a signal to this program
+    kDiskError,  // the host failed requests to a disk, which wait (werror=stop)
   };
 
   Kind kind = Kind::kPowerOff;

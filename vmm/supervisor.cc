@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "blockcore/base/log.h"
+
 namespace minivmm {
 namespace {
 
@@ -24,6 +26,8 @@ Cause CauseOf(StopRequest::Kind kind) {
       return Cause::kClientQuit;
     case StopRequest::Kind::kSignal:
       return Cause::kSignal;
+    case StopRequest::Kind::kDiskError:  // nothing ends
+      break;
   }
   return Cause::kNone;
 }
@@ -53,6 +57,10 @@ Result<StopRequest> Supervisor::Run(bool start) {
     StopRequest request = loop_.Run();
     // The last word of a guest whose machine a client has reset meanwhile.
     if (request.power_cycle != 0 && request.power_cycle != number_) continue;
+    if (request.kind == StopRequest::Kind::kDiskError) {
+      PauseForDisk(request.message);
+      continue;
+    }
 
     const Cause cause = CauseOf(request.kind);
     if (cause == Cause::kGuestPanic) Emit(Kind::kGuestPanicked, cause);
@@ -79,6 +87,16 @@ void Supervisor::Pause() {
   if (state_ != RunState::kRunning) return;
   machine_->Pause();
   state_ = RunState::kPaused;
+  Emit(Kind::kStop);
+}
+
+// By now a client may have paused and resumed the machine, so that nothing waits any more, or the
+// guest may have reset the disk.
+void Supervisor::PauseForDisk(const std::string& message) {
+  if (state_ != RunState::kRunning || !machine_->HoldsRequests()) return;
+  LOG("{}", message);
+  machine_->Pause();
+  state_ = RunState::kIoError;
   Emit(Kind::kStop);
 }
 

@@ -1,7 +1,8 @@
 // Supervisor: what the program does with its machine from the first start to the end: it builds a
-// new one when a reset asks for it, and lets control clients pause, resume, reset and end it.
+// new one when a reset asks for it, pauses it when a disk asks for that, and lets control clients
+// pause, resume, reset and end it.
 //
-//   stop requests (guest, client, signal) ──▶ Run ──▶ PowerCycle 1, 2, 3, …, one at a time
+//   stop requests (guest, disk, client, signal) ──▶ Run ──▶ PowerCycle 1, 2, 3, …, one at a time
 //   control clients, in the main loop ──▶ MachineControl ──▶ the present PowerCycle
 //                                                       └──▶ events, in their order
 //
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "blockcore/base/result.h"
 #include "vmm/machine_control.h"
@@ -49,6 +51,7 @@ class Supervisor final : public MachineControl {
       : loop_(loop), build_(std::move(build)), no_reboot_(no_reboot) {}
 
   Result<void> BuildNext();
+  void PauseForDisk(const std::string& message);
   void Emit(MachineEvent::Kind kind, MachineEvent::Cause cause = MachineEvent::Cause::kNone);
   void EndWith(MachineEvent::Cause cause);
 

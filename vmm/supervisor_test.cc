@@ -56,14 +56,17 @@ class Fixture {
   std::unique_ptr<Supervisor> supervisor;
   Notes notes;
   uint32_t fails_to_build = 0;  // the machine of this number
+  bool holds_requests = false;  // each machine
 
  private:
   class Machine : public PowerCycle {
    public:
-    Machine(Notes& notes, uint32_t number) : notes_(notes), name_(std::to_string(number) + " ") {}
+    Machine(Fixture& fixture, uint32_t number)
+        : fixture_(fixture), notes_(fixture.notes), name_(std::to_string(number) + " ") {}
     ~Machine() override { notes_.push_back(name_ + "gone"); }
     void Resume() override { notes_.push_back(name_ + "resume"); }
     void Pause() override { notes_.push_back(name_ + "pause"); }
+    bool HoldsRequests() const override { return fixture_.holds_requests; }
     void PressPowerButton() override { notes_.push_back(name_ + "button"); }
     void ShowDiskSize(size_t disk) override {
       notes_.push_back(fmt::format("{}disk {}", name_, disk));
@@ -71,13 +74,14 @@ class Fixture {
     void Stop() override { notes_.push_back(name_ + "stop"); }
 
    private:
+    Fixture& fixture_;
     Notes& notes_;
     std::string name_;
   };
 
   Result<std::unique_ptr<PowerCycle>> Build(uint32_t number) {
     if (number == fails_to_build) return Fail("no memory");
-    return std::make_unique<Machine>(notes, number);
+    return std::make_unique<Machine>(*this, number);
   }
 };
 
@@ -190,6 +194,70 @@ TEST_CASE("a paused machine can be ended by a client and by a signal") {
     CHECK(end->kind == (by_signal ? Kind::kSignal : Kind::kUserQuit));
     CHECK(f.notes.back() == (by_signal ? "SHUTDOWN:signal" : "SHUTDOWN:client-quit"));
   }
+}
+
+TEST_CASE("a disk whose requests wait pauses the machine, and resuming is trying again") {
+  Fixture f;
+  f.holds_requests = true;
+  f.GuestAsks(Kind::kDiskError, 1);
+  f.GuestAsks(Kind::kDiskError, 1);  // another queue's
+  f.Then([&] {
+    f.Then([&] {
+      CHECK(f.supervisor->run_state() == RunState::kIoError);
+      f.supervisor->Pause();
+      CHECK(f.supervisor->run_state() == RunState::kIoError);
+      f.supervisor->Resume();
+      CHECK(f.supervisor->run_state() == RunState::kRunning);
+    });
+    f.GuestAsks(Kind::kDiskError, 1);  // it failed once more
+    f.Then([&] { f.Then([&] { f.supervisor->Quit(); }); });
+  });
+  REQUIRE(f.supervisor->Run(true));
+  CHECK(f.notes == Notes{"1 resume", "RESUME", "1 pause", "STOP", "1 resume", "RESUME", "1 pause",
+                         "STOP", "1 stop", "1 gone", "SHUTDOWN:client-quit"});
+}
+
+TEST_CASE(
+    "a disk's wish to pause is forgotten when nothing waits, or the machine stands or is gone") {
+  Fixture f;
+  f.GuestAsks(Kind::kDiskError, 1);
+  f.Then([&] {
+    f.Then([&] {
+      CHECK(f.supervisor->run_state() == RunState::kRunning);
+      f.holds_requests = true;
+      f.supervisor->Pause();
+      f.loop->RequestStop({.kind = Kind::kDiskError, .power_cycle = 1});
+      f.Then([&] {
+        CHECK(f.supervisor->run_state() == RunState::kPaused);
+        f.supervisor->Resume();
+        f.supervisor->Reset();
+        f.GuestAsks(Kind::kPowerOff, 2);
+        f.loop->RequestStop({.kind = Kind::kDiskError, .power_cycle = 1});
+      });
+    });
+  });
+  REQUIRE(f.supervisor->Run(true));
+  CHECK(f.notes == Notes{"1 resume", "RESUME", "1 pause", "STOP", "1 resume", "RESUME", "1 stop",
+                         "1 gone", "RESET:client-reset", "2 resume", "2 stop", "2 gone",
+                         "SHUTDOWN:guest-shutdown"});
+}
+
+TEST_CASE("a machine that a disk has paused can be reset and ended") {
+  Fixture f;
+  f.holds_requests = true;
+  f.GuestAsks(Kind::kDiskError, 1);
+  f.Then([&] { f.supervisor->Reset(); });
+  f.Then([&] {
+    f.Then([&] {
+      CHECK(f.supervisor->run_state() == RunState::kPrelaunch);
+      raise(SIGTERM);
+    });
+  });
+  Result<StopRequest> end = f.supervisor->Run(true);
+  REQUIRE(end);
+  CHECK(end->kind == Kind::kSignal);
+  CHECK(f.notes == Notes{"1 resume", "RESUME", "1 pause", "STOP", "1 stop", "1 gone",
+                         "RESET:client-reset", "2 stop", "2 gone", "SHUTDOWN:signal"});
 }
 
 TEST_CASE("the power button reaches the machine, running or not, and has an event") {

@@ -15,6 +15,11 @@ struct Number {
   std::string_view suffix;
 };
 
+constexpr std::pair<std::string_view, OnError> kOnErrors[] = {{"report", OnError::kReport},
+                                                              {"ignore", OnError::kIgnore},
+                                                              {"enospc", OnError::kEnospc},
+                                                              {"stop", OnError::kStop}};
+
 // Decimal, or hexadecimal with 0x.
 std::optional<Number> ParseNumber(std::string_view text) {
   int base = 10;
@@ -77,6 +82,25 @@ Result<uint32_t> ParseBlockSize(std::string_view where, std::string_view text) {
     if (bytes == 0 || (bytes >= 512 && IsPowerOfTwo(bytes))) return static_cast<uint32_t>(bytes);
   }
   return Fail("{}: '{}' is not a power of two from 512 to 2 MiB (0: the disk's own)", where, text);
+}
+
+Result<OnError> ParseOnError(std::string_view where, std::string_view text, ErrorsOf errors) {
+  for (const auto& [name, on_error] : kOnErrors) {
+    if (text != name) continue;
+    if (on_error == OnError::kEnospc && errors == ErrorsOf::kReads) {
+      return Fail("{}: a read needs no space: say report, ignore or stop", where);
+    }
+    return on_error;
+  }
+  return Fail("{}: '{}' is not known: say report, ignore{} or stop", where, text,
+              errors == ErrorsOf::kWrites ? ", enospc" : "");
+}
+
+std::string OnErrorText(OnError on_error) {
+  for (const auto& [name, value] : kOnErrors) {
+    if (value == on_error) return std::string(name);
+  }
+  return "";
 }
 
 Result<Description> ParseDescription(std::string_view text, std::string_view implied_key) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "blockcore/base/result.h"
+#include "blockcore/error_policy.h"
 
 namespace minivmm {
 
@@ -26,6 +27,11 @@ Result<uint64_t> ParseMemory(std::string_view where, std::string_view text);
 
 // Bytes of a block: a power of two from 512 to 2 MiB, also as 4k; or 0.
 Result<uint32_t> ParseBlockSize(std::string_view where, std::string_view text);
+
+// QEMU's words for rerror= and werror=. Errors of reads have no enospc.
+enum class ErrorsOf : uint8_t { kReads, kWrites };
+Result<OnError> ParseOnError(std::string_view where, std::string_view text, ErrorsOf errors);
+std::string OnErrorText(OnError on_error);
 
 // Keys (dotted where they were nested) and values, in their order, of what Options::Parse takes.
 using Description = std::vector<std::pair<std::string, std::string>>;

@@ -237,7 +237,8 @@ ZonedImage::Step ZonedImage::PlanChildRequest(Ticket& ticket, BlockOp op, uint64
 
 void ZonedImage::OnPieceDone(Ticket& ticket) {
   BlockRequest& request = *ticket.request;
-  const bool ok = ticket.piece.status == BlockStatus::kOk;
+  const BlockStatus status = ticket.piece.status;
+  const bool ok = status == BlockStatus::kOk;
   std::unique_lock lock(mutex_);
   Turn turn{*ticket.thread};
   LeaveSlot(ticket, turn);
@@ -245,7 +246,7 @@ void ZonedImage::OnPieceDone(Ticket& ticket) {
     GiveTicket(ticket);
     lock.unlock();
     Perform(turn);
-    request.status = BlockStatus::kIoError;
+    request.status = StatusOfChildFailure(status);
     turn.thread.Complete(request);
     return;
   }

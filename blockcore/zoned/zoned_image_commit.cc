@@ -101,7 +101,7 @@ void ZonedImage::EndCommit(BlockStatus status, Turn& turn) {
   commit_active_ = false;
   while (Ticket* ticket = commit_waiters_) {
     commit_waiters_ = ticket->next_ticket;
-    ticket->request->status = ok ? BlockStatus::kOk : BlockStatus::kIoError;
+    ticket->request->status = ok ? BlockStatus::kOk : StatusOfChildFailure(status);
     ticket->next_ticket = std::exchange(turn.finished, ticket);
   }
   if (!ok) ResumeSlotWaiters(/*commit_failed=*/true, turn);

@@ -13,6 +13,11 @@
 
 namespace minivmm {
 
+// What a request gets for a failure of the child.
+inline BlockStatus StatusOfChildFailure(BlockStatus of_child) {
+  return of_child == BlockStatus::kNoSpace ? of_child : BlockStatus::kIoError;
+}
+
 // What is remembered of a request from Submit until it completes.
 struct ZonedImage::Ticket : Task {
   ZonedImage* image = nullptr;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 
 #include "tools/io/bench_work.h"
@@ -89,7 +90,7 @@ bool BenchRun::SubmitNext(Slot& slot) {
   if (submitted_ == call_.count || status_ != BlockStatus::kOk) return false;
   const std::optional<uint64_t> offset = work_.Next();
   if (!offset) return false;
-  slot.request = BlockRequest();
+  std::construct_at(&slot.request);
   slot.request.op = call_.work.op;
   slot.request.offset_bytes = *offset;
   slot.request.length_bytes = call_.work.request_bytes;

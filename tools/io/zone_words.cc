@@ -32,6 +32,8 @@ int ErrnoOf(BlockOp op, BlockStatus status) {
       return op >= BlockOp::kZoneAppend ? EBADF : EPERM;
     case BlockStatus::kUnsupported:
       return ENOTSUP;
+    case BlockStatus::kNoSpace:
+      return ENOSPC;
     case BlockStatus::kZoneOpenLimit:
       return ETOOMANYREFS;
     case BlockStatus::kZoneActiveLimit:
@@ -102,6 +104,8 @@ std::string WhyNot(const BlockLimits& limits, BlockOp op, BlockStatus status, ui
     case BlockStatus::kUnsupported:
       return op >= BlockOp::kZoneAppend ? "the disk has no zones"
                                         : "the disk has no such operation";
+    case BlockStatus::kNoSpace:
+      return "the host has no room for it: make some, and try again";
     case BlockStatus::kOutOfRange:
       return "the range reaches behind the end of the disk";
     case BlockStatus::kZoneOpenLimit:

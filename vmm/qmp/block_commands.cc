@@ -47,12 +47,25 @@ QmpAnswer ListNodes(const BlockGraph& graph) {
   return nodes;
 }
 
+std::string_view IoStatusName(BlockStatus status) {
+  switch (status) {
+    case BlockStatus::kOk:
+      return "ok";
+    case BlockStatus::kNoSpace:
+      return "nospace";
+    default:
+      return "failed";
+  }
+}
+
 QmpAnswer ListDisks(const QmpTarget& target) {
   const std::vector<BlockNodeInfo> nodes = target.graph.Nodes();
   json::array disks;
   for (const QmpDisk& disk : target.disks) {
-    json::object message{{"device", ""},       {"qdev", QomPath(disk.id)}, {"type", "unknown"},
-                         {"removable", false}, {"locked", false},          {"io-status", "ok"}};
+    json::object message{
+        {"device", ""},      {"qdev", QomPath(disk.id)},
+        {"type", "unknown"}, {"removable", false},
+        {"locked", false},   {"io-status", IoStatusName(disk.backend->io_status())}};
     const auto node = std::ranges::find(nodes, disk.backend->node_name(), &BlockNodeInfo::name);
     if (node != nodes.end()) message["inserted"] = NodeMessage(*node);
     disks.push_back(std::move(message));

@@ -25,9 +25,9 @@ Totals Sum(const BlockCounters& counters, const BlockLatency& latency,
   for (BlockOp op : ops) {
     for (size_t i = 0; i < BlockCounters::kStatusCount; ++i) {
       const auto status = static_cast<BlockStatus>(i);
-      uint64_t& count = status == BlockStatus::kOk        ? totals.ok
-                        : status == BlockStatus::kIoError ? totals.failed
-                                                          : totals.invalid;
+      uint64_t& count = status == BlockStatus::kOk ? totals.ok
+                        : IsHostFailure(status)    ? totals.failed
+                                                   : totals.invalid;
       count += counters.Requests(op, status);
     }
     totals.bytes += counters.Bytes(op);

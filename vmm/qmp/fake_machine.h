@@ -24,6 +24,11 @@ class FakeMachine : public MachineControl {
       Tell({MachineEvent::Kind::kResume});
     }
   }
+  // As when requests of a disk wait.
+  void StopForDisk() {
+    state_ = RunState::kIoError;
+    Tell({MachineEvent::Kind::kStop});
+  }
   void PressPowerButton() override { Tell({MachineEvent::Kind::kPowerdown}); }
   void ShowDiskSize(size_t disk) override { grown_disks.push_back(disk); }
   void Reset() override { ++resets; }

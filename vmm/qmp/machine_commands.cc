@@ -15,6 +15,8 @@ std::string_view NameOf(RunState state) {
       return "running";
     case RunState::kPaused:
       return "paused";
+    case RunState::kIoError:
+      return "io-error";
     case RunState::kShutdown:
       return "shutdown";
   }

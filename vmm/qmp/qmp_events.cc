@@ -32,6 +32,18 @@ std::string_view NameOf(MachineEvent::Kind kind) {
   return "";
 }
 
+std::string_view NameOf(ErrorAction action) {
+  switch (action) {
+    case ErrorAction::kReport:
+      return "report";
+    case ErrorAction::kIgnore:
+      return "ignore";
+    case ErrorAction::kStop:
+      return "stop";
+  }
+  return "";
+}
+
 // QEMU's ShutdownCause.
 std::string_view ReasonOf(MachineEvent::Cause cause) {
   switch (cause) {
@@ -83,14 +95,15 @@ std::string QomPath(std::string_view device_id) {
 
 json::object BlockErrorMessage(std::string_view device_id, std::string_view node_name,
                                const BlockError& error, uint64_t left_out, QmpTime time) {
+  const bool no_space = error.status == BlockStatus::kNoSpace;
   const bool reads = error.op == BlockOp::kRead || error.op == BlockOp::kZoneReport;
   json::object data{{"device", ""},
                     {"node-name", node_name},
                     {"qom-path", QomPath(device_id)},
                     {"operation", reads ? "read" : "write"},
-                    {"action", "report"},
-                    {"nospace", false},
-                    {"reason", "Input/output error"},
+                    {"action", NameOf(error.action)},
+                    {"nospace", no_space},
+                    {"reason", no_space ? "No space left on device" : "Input/output error"},
                     {"x-operation", NameOf(error.op)},
                     {"x-offset", error.offset_bytes}};
   if (left_out != 0) data["x-left-out"] = left_out;
@@ -104,6 +117,7 @@ void BlockErrorQueue::Push(const DiskError& error) {
     std::lock_guard lock(mutex_);
     if (batch_.count == kCapacity) {
       ++batch_.left_out;
+      if (error.error.action == ErrorAction::kStop) batch_.errors[kCapacity - 1] = error;
       return;
     }
     batch_.errors[batch_.count++] = error;

@@ -41,7 +41,8 @@ boost::json::object BlockErrorMessage(std::string_view device_id, std::string_vi
 // Where QEMU would have the device `id`.
 std::string QomPath(std::string_view device_id);
 
-// A bounded queue: a guest that makes errors faster than they are taken gets them counted only.
+// A bounded queue: a guest that makes errors faster than they are taken gets them counted only. One
+// that stops the machine has the last place in any case.
 class BlockErrorQueue {
  public:
   static constexpr size_t kCapacity = 64;

@@ -50,6 +50,36 @@ TEST_CASE("a disk error names the disk, and says what was left out") {
   CHECK(BlockErrorMessage("a", "b", read, 3, kTime).at("data").at("x-left-out") == 3);
 }
 
+TEST_CASE("a disk error says what came of it, and whether the host is full") {
+  const auto data = [](BlockStatus status, ErrorAction action) {
+    return BlockErrorMessage("a", "b", {.op = BlockOp::kWrite, .status = status, .action = action},
+                             0, kTime)
+        .at("data")
+        .as_object();
+  };
+  const json::object full = data(BlockStatus::kNoSpace, ErrorAction::kStop);
+  CHECK(full.at("action") == "stop");
+  CHECK(full.at("nospace") == true);
+  CHECK(full.at("reason") == "No space left on device");
+  const json::object broken = data(BlockStatus::kIoError, ErrorAction::kIgnore);
+  CHECK(broken.at("action") == "ignore");
+  CHECK(broken.at("nospace") == false);
+  CHECK(broken.at("reason") == "Input/output error");
+  CHECK(data(BlockStatus::kIoError, ErrorAction::kReport).at("action") == "report");
+}
+
+TEST_CASE("an error that stops the machine has a place in a full queue") {
+  BlockErrorQueue queue(std::move(*EventFd::Create()));
+  for (size_t i = 0; i < BlockErrorQueue::kCapacity + 5; ++i) queue.Push({.disk = 1});
+  queue.Push({.disk = 2, .error = {.action = ErrorAction::kStop}});
+  queue.Push({.disk = 3});
+  const BlockErrorQueue::Batch batch = queue.TakeAll();
+  REQUIRE(batch.count == BlockErrorQueue::kCapacity);
+  CHECK(batch.errors[BlockErrorQueue::kCapacity - 1].disk == 2);
+  CHECK(batch.errors[BlockErrorQueue::kCapacity - 2].disk == 1);
+  CHECK(batch.left_out == 7);
+}
+
 TEST_CASE("the queue of disk errors keeps the first ones, counts the others, and wakes once") {
   BlockErrorQueue queue(std::move(*EventFd::Create()));
   CHECK(queue.TakeAll().count == 0);

@@ -45,6 +45,15 @@ struct QmpServer::State : std::enable_shared_from_this<State> {
   }
 
   void SendErrors() {
+    TellErrors();
+    error_pause.expires_after(kBetweenErrors);
+    error_pause.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
+      const std::shared_ptr<State> self = weak.lock();
+      if (self && !error) self->WaitForErrors();
+    });
+  }
+
+  void TellErrors() {
     const BlockErrorQueue::Batch batch = errors.TakeAll();
     for (size_t i = 0; i < batch.count; ++i) {
       const QmpDisk& disk = target.disks[batch.errors[i].disk];
@@ -52,11 +61,6 @@ struct QmpServer::State : std::enable_shared_from_this<State> {
                                   std::exchange(errors_left_out, 0), QmpTime::Now()));
     }
     errors_left_out += batch.left_out;
-    error_pause.expires_after(kBetweenErrors);
-    error_pause.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
-      const std::shared_ptr<State> self = weak.lock();
-      if (self && !error) self->WaitForErrors();
-    });
   }
 
   asio::io_context& context;
@@ -98,6 +102,8 @@ Result<std::unique_ptr<QmpServer>> QmpServer::Create(asio::io_context& context,
         });
   }
   state.target.control.SetEventSink([&state](const MachineEvent& event) {
+    // An error that stopped the machine comes before the word that it stands still.
+    if (event.kind == MachineEvent::Kind::kStop) state.TellErrors();
     state.SendToAll(MachineEventMessage(event, QmpTime::Now()));
   });
   return server;

@@ -22,10 +22,12 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "blockcore/base/unique_fd.h"
+#include "blockcore/held_requests.h"
 #include "blockcore/io_thread.h"
 #include "blockcore/sync_request.h"
 #include "vmm/qmp/fake_machine.h"
@@ -74,6 +76,13 @@ struct TestServer {
     disk = std::move(*BlockBackend::Create(graph, "d0", "device 'disk0'"));
   }
 
+  // Whose writes from nowhere fail, as opposed to those of a disk without a file.
+  void AddFailingDisk() {
+    const std::string file = directory.File("disk.img");
+    std::ofstream(file) << std::string(8192, 'x');
+    AddDisk("node-name=d0,driver=file,filename=" + file);
+  }
+
   TestDirectory directory;
   const std::string path = directory.File("qmp.sock");
   FakeMachine machine;
@@ -82,6 +91,19 @@ struct TestServer {
   asio::io_context context;
   std::unique_ptr<QmpServer> server;
 };
+
+// The kernel does not write from where there is no memory. Returns when somebody has given up
+// `held`, if the disk's policy says that it waits there.
+BlockStatus WriteFromNowhere(IoThread& thread, TestServer& server, HeldRequests* held) {
+  iovec nowhere{nullptr, 512};
+  BlockRequest write;
+  write.op = BlockOp::kWrite;
+  write.offset_bytes = 4096;
+  write.length_bytes = 512;
+  write.buffers = {&nowhere, 1};
+  write.held_in = held;
+  return SubmitAndWait(thread, *server.disk, write);
+}
 
 class Client {
  public:
@@ -235,7 +257,10 @@ TEST_CASE("all commands that are listed answer") {
 
 TEST_CASE("disks are told with QEMU's names, and their requests are counted") {
   TestServer server;
-  server.AddDisk("node-name=d0,driver=raw,file.driver=null-co,file.size=1M,file.node-name=n0");
+  const std::string file = server.directory.File("disk.img");
+  std::ofstream(file) << std::string(1 << 20, 'x');
+  server.AddDisk("node-name=d0,driver=raw,file.driver=file,file.node-name=n0,file.filename=" +
+                 file);
   REQUIRE(server.Start().has_value());
   auto thread = std::move(*IoThread::Start("test"));
   BlockRequest flush;
@@ -404,21 +429,64 @@ TEST_CASE("zones are reported in pieces, from the disk of the guest and from a n
   }
 }
 
+TEST_CASE("an error that stops the machine is told before STOP, and which disk it was") {
+  TestServer server;
+  server.AddFailingDisk();
+  server.disk->SetErrorPolicy({.writes = OnError::kStop});
+  REQUIRE(server.Start().has_value());
+  server.machine.Resume();
+  Client client(server);
+  client.Negotiate();
+  const auto status = [&] {
+    return client.Ask(R"({"execute":"query-status"})").at("return").as_object();
+  };
+  const auto io_status = [&] {
+    const json::object block = client.Ask(R"({"execute":"query-block"})");
+    return std::string(block.at("return").at(0).at("io-status").as_string());
+  };
+  CHECK(status().at("status") == "running");
+  CHECK(io_status() == "ok");
+  auto thread = std::move(*IoThread::Start("test"));
+  HeldRequests held(*thread, {});
+  thread->RunAndWait([&] { held.Open(); });
+  // A flood before it has used up the time of many events.
+  for (int i = 0; i < 200; ++i) {
+    REQUIRE(WriteFromNowhere(*thread, server, nullptr) == BlockStatus::kIoError);
+  }
+  CHECK(client.Message().at("data").at("action") == "report");
+  BlockStatus result = BlockStatus::kOk;
+  std::thread guest([&] { result = WriteFromNowhere(*thread, server, &held); });
+  while (held.empty()) std::this_thread::yield();
+  server.machine.StopForDisk();
+  json::object last;
+  for (json::object next = client.Message(); next.at("event") != "STOP"; next = client.Message()) {
+    last = next;
+  }
+  CHECK(last.at("event") == "BLOCK_IO_ERROR");
+  CHECK(last.at("data").at("action") == "stop");
+  CHECK(last.at("data").at("nospace") == false);
+  CHECK(status() == json::object{{"status", "io-error"}, {"running", false}});
+  CHECK(io_status() == "failed");
+  CHECK(client.Ask(R"({"execute":"cont"})").at("event") == "RESUME");
+  CHECK(client.Message().contains("return"));
+  server.disk->ResetIoStatus();
+  CHECK(status().at("status") == "running");
+  CHECK(io_status() == "ok");
+  thread->RunAndWait([&] { held.GiveUp(); });
+  guest.join();
+  CHECK(result == BlockStatus::kIoError);
+}
+
 TEST_CASE("disk errors are told, and a flood of them is cut and counted") {
   TestServer server;
-  server.AddDisk("node-name=d0,driver=null-co,size=1M");
+  server.AddFailingDisk();
   REQUIRE(server.Start().has_value());
   Client client(server);
   client.Negotiate();
   auto thread = std::move(*IoThread::Start("test"));
-  // Buffers that are shorter than the request are an I/O error of the backend.
   constexpr int kErrors = 1000;
   for (int i = 0; i < kErrors; ++i) {
-    BlockRequest write;
-    write.op = BlockOp::kWrite;
-    write.offset_bytes = 4096;
-    write.length_bytes = 512;
-    REQUIRE(SubmitAndWait(*thread, *server.disk, write) == BlockStatus::kIoError);
+    REQUIRE(WriteFromNowhere(*thread, server, nullptr) == BlockStatus::kIoError);
   }
   for (int event = 0; event < 64; ++event) {
     const json::object message = client.Message();

@@ -1,0 +1,48 @@
+#include "blockcore/held_requests.h"
+
+namespace minivmm {
+
+void HeldRequests::Hold(BlockRequest& request) {
+  VMM_CHECK(open_ && thread_.IsCurrent());
+  request.next = nullptr;
+  const bool is_first = first_ == nullptr;
+  (is_first ? first_ : last_->next) = &request;
+  last_ = &request;
+  if (!is_first) return;
+  waiting_.store(true, std::memory_order_release);
+  if (on_held_) on_held_();
+}
+
+bool HeldRequests::HasWriteIn(uint64_t begin_bytes, uint64_t end_bytes) const {
+  for (const BlockRequest* request = first_; request != nullptr; request = request->next) {
+    if (request->op == BlockOp::kWrite && request->offset_bytes >= begin_bytes &&
+        request->offset_bytes < end_bytes) {
+      return true;
+    }
+  }
+  return false;
+}
+
+BlockRequest* HeldRequests::TakeAll() {
+  VMM_CHECK(thread_.IsCurrent());
+  waiting_.store(false, std::memory_order_release);
+  last_ = nullptr;
+  return std::exchange(first_, nullptr);
+}
+
+void HeldRequests::Retry() {
+  for (BlockRequest* request = TakeAll(); request != nullptr;) {
+    BlockRequest& again = *std::exchange(request, request->next);
+    again.status = BlockStatus::kOk;
+    thread_.Complete(again);
+  }
+}
+
+void HeldRequests::GiveUp() {
+  open_ = false;
+  for (BlockRequest* request = TakeAll(); request != nullptr;) {
+    thread_.Complete(*std::exchange(request, request->next));
+  }
+}
+
+}  // namespace minivmm
