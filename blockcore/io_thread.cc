@@ -1,9 +1,11 @@
 #include "blockcore/io_thread.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -22,7 +24,22 @@ constexpr unsigned kCompletionEntries = 2048;
 // How many entries of each list one turn runs at most.
 constexpr int kTurnBudget = 1024;
 
+// The first step of the adaptive polling.
+constexpr uint64_t kPollStepNs = 4000;
+
 thread_local const IoThread* current_io_thread = nullptr;
+
+uint64_t Now_ns() {
+  timespec now;
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+bool HasOneProcessor() {
+  cpu_set_t processors;
+  return ::sched_getaffinity(0, sizeof(processors), &processors) == 0 &&
+         CPU_COUNT(&processors) == 1;
+}
 
 // A FIFO linked through the `next` member of its elements.
 template <typename T>
@@ -105,8 +122,9 @@ Result<io_uring> CreateRing() {
   // The best first: completions then run at the end of a turn only, and need no interrupt of the
   // thread. Older kernels refuse flags that they do not know with EINVAL.
   constexpr unsigned kFlagSets[] = {
-      IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-      IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
+      IORING_SETUP_SUBMIT_ALL | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SINGLE_ISSUER |
+          IORING_SETUP_DEFER_TASKRUN,
+      IORING_SETUP_SUBMIT_ALL | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_COOP_TASKRUN,
       0,
   };
   int error = 0;
@@ -158,7 +176,7 @@ Result<io_uring> CreateRing() {
 }  // namespace
 
 struct IoThread::State {
-  explicit State(EventFd wake_event) : wake(std::move(wake_event)) {
+  State(EventFd wake_event, uint64_t max_ns) : poll_max_ns(max_ns), wake(std::move(wake_event)) {
     wake_operation.state = this;
     wake_operation.done = [](IoOperation& operation, int32_t result) {
       VMM_CHECK(result == sizeof(uint64_t) || result == -EINTR);
@@ -190,6 +208,10 @@ struct IoThread::State {
   void RunRequests();
   void RunEndOfTurnTasks();
   bool HasWork() const;
+  bool HasEvents() const;
+  bool PollForWork(uint64_t idle_since_ns);
+  void AdaptPolling(uint64_t idle_ns);
+  void Idle();
   void Loop();
 
   io_uring ring{};
@@ -199,6 +221,10 @@ struct IoThread::State {
   IntrusiveQueue<BlockRequest> completed_requests;
   IntrusiveQueue<Task> end_of_turn_tasks;
   uint64_t turn_time_ns = 0;  // 0: nobody has asked yet
+  Poller* poller = nullptr;
+  const uint64_t poll_max_ns;
+  const bool one_processor = HasOneProcessor();
+  uint64_t poll_ns = 0;  // for how long polling is worth it, as it seems
   bool stopping = false;
   WakeOperation wake_operation;
   StopTask stop_task;
@@ -241,6 +267,10 @@ void IoThread::State::Submit(bool wait) {
 }
 
 void IoThread::State::Reap() {
+  // Completions that the kernel has not put into the ring wait for a call.
+  if ((IO_URING_READ_ONCE(*ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0) {
+    Submit(/*wait=*/false);
+  }
   unsigned head;
   unsigned count = 0;
   io_uring_cqe* cqe;
@@ -294,6 +324,48 @@ bool IoThread::State::HasWork() const {
          !end_of_turn_tasks.empty() || has_posted.load(std::memory_order_seq_cst);
 }
 
+// Something that the next turn will reap, or a posted task.
+bool IoThread::State::HasEvents() const {
+  constexpr unsigned kWaiting = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
+  return ::io_uring_cq_ready(&ring) != 0 || (IO_URING_READ_ONCE(*ring.sq.kflags) & kWaiting) != 0 ||
+         has_posted.load(std::memory_order_relaxed);
+}
+
+// Whether there was something to do before `poll_ns` had passed.
+bool IoThread::State::PollForWork(uint64_t idle_since_ns) {
+  if (poll_ns == 0) return false;
+  if (::io_uring_sq_ready(&ring) != 0) Submit(/*wait=*/false);
+  do {
+    turn_time_ns = 0;
+    if (HasEvents() || poller->Poll()) return true;
+    // The guest must run for what is waited for to come.
+    if (one_processor) {
+      ::sched_yield();
+    } else {
+      __builtin_ia32_pause();
+    }
+  } while (Now_ns() - idle_since_ns < poll_ns);
+  return false;
+}
+
+// Longer when longer would have found the work, not at all when it would have been in vain.
+void IoThread::State::AdaptPolling(uint64_t idle_ns) {
+  if (idle_ns <= poll_ns) return;
+  poll_ns = idle_ns > poll_max_ns ? 0 : std::min(std::max(2 * poll_ns, kPollStepNs), poll_max_ns);
+}
+
+// There is nothing to do: returns when there may be.
+void IoThread::State::Idle() {
+  const bool polls = poller != nullptr && poll_max_ns != 0;
+  const uint64_t idle_since_ns = polls ? Now_ns() : 0;
+  if (polls && PollForWork(idle_since_ns)) return;
+  if (poller != nullptr && !poller->PrepareToSleep()) return;
+  asleep.store(true, std::memory_order_seq_cst);
+  Submit(/*wait=*/!HasWork());
+  asleep.store(false, std::memory_order_relaxed);
+  if (polls) AdaptPolling(Now_ns() - idle_since_ns);
+}
+
 void IoThread::State::Loop() {
   ArmWake();
   for (;;) {
@@ -301,6 +373,7 @@ void IoThread::State::Loop() {
     Reap();
     RunOperations();
     RunTasks();
+    if (poller != nullptr) poller->Poll();
     RunRequests();
     RunEndOfTurnTasks();
     if (HasWork()) {
@@ -308,9 +381,7 @@ void IoThread::State::Loop() {
       continue;
     }
     if (stopping && in_ring == 0) return;
-    asleep.store(true, std::memory_order_seq_cst);
-    Submit(/*wait=*/!HasWork());
-    asleep.store(false, std::memory_order_relaxed);
+    Idle();
   }
 }
 
@@ -368,10 +439,10 @@ class IoThread::Doorbell : public IoOperation {
 
 IoThread::IoThread() = default;
 
-Result<std::unique_ptr<IoThread>> IoThread::Start(std::string name) {
+Result<std::unique_ptr<IoThread>> IoThread::Start(std::string name, uint64_t poll_max_ns) {
   TRY(EventFd wake, EventFd::Create());
   std::unique_ptr<IoThread> io_thread(new IoThread);
-  io_thread->state_ = std::make_unique<State>(std::move(wake));
+  io_thread->state_ = std::make_unique<State>(std::move(wake), poll_max_ns);
   Result<void> started;
   OneShot started_or_failed;
   io_thread->thread_ = std::thread(
@@ -457,6 +528,8 @@ void IoThread::Unwatch(Doorbell* watch) {
   delete watch;
 }
 
+void IoThread::SetPoller(Poller* poller) { state_->poller = poller; }
+
 io_uring_sqe& IoThread::Prepare(IoOperation& operation) { return state_->Prepare(operation); }
 
 void IoThread::Complete(BlockRequest& request) { state_->completed_requests.Push(request); }
@@ -466,12 +539,7 @@ void IoThread::RunAtEndOfTurn(Task& task) { state_->end_of_turn_tasks.Push(task)
 uint64_t IoThread::TurnTimeNs() {
   VMM_CHECK(current_io_thread != nullptr);
   uint64_t& time_ns = current_io_thread->state_->turn_time_ns;
-  if (time_ns == 0) {
-    timespec now;
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    time_ns =
-        static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-  }
+  if (time_ns == 0) time_ns = Now_ns();
   return time_ns;
 }
 

@@ -4,13 +4,14 @@
 // One turn of the loop, in this order, with one system call at the end:
 //
 //   reap completions (disk I/O, doorbells, the wake-up for posted tasks)
-//   run what became complete: operations and doorbell handlers, posted tasks, frames of
-//     BlockRequests, the last until nothing is left or the turn's budget is used up
+//   run what became complete: operations and doorbell handlers, posted tasks, what the Poller
+//     finds, frames of BlockRequests, the last until nothing is left or the turn's budget is used up
 //   run the tasks of RunAtEndOfTurn                                    (interrupt decisions)
 //   io_uring_enter: submit all, and wait for one completion if there is nothing left to run
 //
 // A turn is bounded: what exceeds its budget stays in its list and the next turn does not wait, so
-// no source of work can starve another. Functions marked [thread] may be called on the I/O thread
+// no source of work can starve another. Before the thread sleeps it may look for work busily, for as
+// long as lately was worth it: a doorbell and waking up cost more than a short request. Functions marked [thread] may be called on the I/O thread
 // only.
 #ifndef MINIVMM_BLOCKCORE_IO_THREAD_H_
 #define MINIVMM_BLOCKCORE_IO_THREAD_H_
@@ -47,9 +48,10 @@ struct IoOperation {
 
 class IoThread {
  public:
-  // `name` (at most 15 bytes are shown by the system) names the OS thread. Fails when the kernel
-  // gives no io_uring: the message says what to do.
-  static Result<std::unique_ptr<IoThread>> Start(std::string name);
+  // `name` (at most 15 bytes are shown by the system) names the OS thread. With a Poller, it looks
+  // for work for `poll_max_ns` at most before it sleeps. Fails when the kernel gives no io_uring: the
+  // message says what to do.
+  static Result<std::unique_ptr<IoThread>> Start(std::string name, uint64_t poll_max_ns = 0);
 
   // Waits until all operations in the ring have completed and all posted tasks have run, then
   // joins. Not on an I/O thread. Doorbells must be unwatched before.
@@ -72,6 +74,20 @@ class IoThread {
   class Doorbell;
   Doorbell* WatchDoorbell(const EventFd& doorbell, std::function<void()> on_ring);
   void Unwatch(Doorbell* watch);
+
+  // A source of work that can be looked at without a system call: a virtqueue. [thread]
+  class Poller {
+   public:
+    // Takes what there is; whether there was anything. Cheap when not.
+    virtual bool Poll() = 0;
+    // Asks for the doorbell, because the thread is about to sleep; false: there is work already.
+    virtual bool PrepareToSleep() = 0;
+
+   protected:
+    ~Poller() = default;
+  };
+  // [thread] One at most; nullptr: none.
+  void SetPoller(Poller* poller);
 
   // [thread] A cleared sqe to be filled by io_uring_prep_*, at once: its user data is set already,
   // which those functions leave alone. It is submitted at the end of the turn (or earlier, when the

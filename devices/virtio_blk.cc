@@ -220,7 +220,7 @@ Result<std::unique_ptr<VirtioBlk>> VirtioBlk::Create(const VirtioBlkOptions& opt
   device->queue_max_sizes_.assign(options.num_queues, options.queue_size);
   for (uint16_t index = 0; index < options.num_queues; ++index) {
     TRY(std::unique_ptr<IoThread> thread,
-        IoThread::Start(fmt::format("io/{}/{}", options.name, index)));
+        IoThread::Start(fmt::format("io/{}/{}", options.name, index), options.poll_max_ns));
     device->queues_.push_back(std::make_unique<VirtioBlkQueue>(
         fmt::format("disk '{}'", options.name), disk, device->write_through_, std::move(thread),
         options.queue_size, on_held));

@@ -9,10 +9,11 @@
 namespace minivmm {
 
 struct VirtioBlkOptions {
-  std::string name;           // for messages and for the names of the threads
-  std::string serial{};       // at most 20 bytes, what GET_ID answers
-  uint16_t num_queues = 1;    // 1 to 64
-  uint16_t queue_size = 256;  // power of two, 4 to 1024
+  std::string name;               // for messages and for the names of the threads
+  std::string serial{};           // at most 20 bytes, what GET_ID answers
+  uint16_t num_queues = 1;        // 1 to 64
+  uint16_t queue_size = 256;      // power of two, 4 to 1024
+  uint32_t poll_max_ns = 32'768;  // how long a queue's thread looks for requests before it sleeps
   // What the guest is told instead of the disk's own; 0: the disk's own. Powers of two from 512 to
   // 2 MiB, logical <= physical, logical not below the disk's.
   uint32_t logical_block_bytes = 0;

@@ -38,12 +38,6 @@ VirtioBlkQueue::VirtioBlkQueue(std::string name, BlockNode& disk,
   for (uint16_t slot = 0; slot < max_size; ++slot) slots_[slot].queue = this;
   end_of_turn_.queue = this;
   end_of_turn_.run = [](Task& task) { static_cast<QueueTask&>(task).queue->OnEndOfTurn(); };
-  take_more_.queue = this;
-  take_more_.run = [](Task& task) {
-    auto& self = static_cast<QueueTask&>(task);
-    self.armed = false;
-    self.queue->TakeChains();
-  };
 }
 
 VirtioBlkQueue::~VirtioBlkQueue() { VMM_CHECK(!queue_.has_value()); }
@@ -60,9 +54,9 @@ void VirtioBlkQueue::Start(ActiveQueue queue, const VirtioBlkRules& rules,
     broken_ = false;
     held_.Open();
   });
-  doorbell_ = thread_->WatchDoorbell(doorbell, [this] { TakeChains(); });
-  // The driver may have filled the ring, and rung, before anyone listened.
-  thread_->RunAndWait([this] { TakeChains(); });
+  doorbell_ = thread_->WatchDoorbell(doorbell, [this] { Poll(); });
+  // The driver may have filled the ring, and rung, before anyone listened: the turn of this looks.
+  thread_->RunAndWait([this] { thread_->SetPoller(this); });
 }
 
 void VirtioBlkQueue::SetCapacity(uint64_t capacity_sectors) {
@@ -77,6 +71,7 @@ void VirtioBlkQueue::StopDoorbell() {
   thread_->Unwatch(std::exchange(doorbell_, nullptr));
   thread_->RunAndWait([this] {
     stopped_ = true;
+    thread_->SetPoller(nullptr);
     held_.GiveUp();
     // Else the last request's end of turn sees it.
     if (in_flight_ == 0 && !end_of_turn_.armed) drained_.release();
@@ -92,13 +87,14 @@ void VirtioBlkQueue::Drain() {
   });
 }
 
-void VirtioBlkQueue::TakeChains() {
-  if (stopped_ || broken_) return;
+bool VirtioBlkQueue::Poll() {
+  if (stopped_ || broken_) return false;
   Virtqueue& ring = queue_->ring;
-  ring.DisableDoorbell();
+  if (std::exchange(doorbell_wanted_, false)) ring.DisableDoorbell();
   // As many as can be in the ring at once; a driver that is faster than this must not keep the turn
   // from its end.
-  for (uint32_t budget = ring.size(); budget > 0; --budget) {
+  uint32_t taken = 0;
+  for (; taken < ring.size(); ++taken) {
     Result<std::optional<DescriptorChain>> chain = ring.Pop();
     if (!chain) {
       LOG_RATE_LIMITED(
@@ -107,16 +103,18 @@ void VirtioBlkQueue::TakeChains() {
           name_, queue_->index, chain.error().message);
       broken_ = true;
       needs_reset_->Raise();
-      return;
+      return true;
     }
-    if (chain->has_value()) {
-      StartRequest(std::move(**chain));
-    } else if (!ring.EnableDoorbell()) {
-      return;
-    }
+    if (!chain->has_value()) break;
+    StartRequest(std::move(**chain));
   }
-  more_waiting_ = true;
-  ArmEndOfTurn();
+  return taken != 0;
+}
+
+bool VirtioBlkQueue::PrepareToSleep() {
+  if (stopped_ || broken_) return true;
+  doorbell_wanted_ = true;
+  return !queue_->ring.EnableDoorbell();
 }
 
 void VirtioBlkQueue::StartRequest(DescriptorChain&& chain) {
@@ -227,9 +225,6 @@ void VirtioBlkQueue::OnEndOfTurn() {
     // Acquire pairs with the transport's release when it changes the vector.
     const EventFd* interrupt = queue_->interrupt->load(std::memory_order_acquire);
     if (interrupt != nullptr) interrupt->Notify();
-  }
-  if (std::exchange(more_waiting_, false) && !std::exchange(take_more_.armed, true)) {
-    thread_->Post(take_more_);
   }
   if (stopped_ && in_flight_ == 0) drained_.release();
 }

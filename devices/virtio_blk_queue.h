@@ -2,8 +2,10 @@
 // requests of them, hands these to the disk, and gives the chains back with the answers. A request
 // never leaves the thread.
 //
-//   doorbell ─▶ pop, parse ──▶ disk ──▶ encode, push ──▶ end of turn: one interrupt at most
-//                     └── answered at once ──▲
+//   doorbell, ─▶ pop, parse ──▶ disk ──▶ encode, push ──▶ end of turn: one interrupt at most
+//   each turn          └── answered at once ──▲
+//
+// While its thread is awake the queue is looked at in every turn, and the driver need not ring.
 //
 //   idle ── Start ─▶ running ── StopDoorbell ─▶ draining ── Drain ─▶ idle
 //
@@ -29,7 +31,7 @@
 
 namespace minivmm {
 
-class VirtioBlkQueue {
+class VirtioBlkQueue final : private IoThread::Poller {
  public:
   // `name` stands in log lines. `disk` and `write_through` must outlive the queue. `write_through`
   // may change at any time; while it is set, all that a request changes is on stable storage before
@@ -58,7 +60,10 @@ class VirtioBlkQueue {
  private:
   struct Slot;
 
-  void TakeChains();
+  // IoThread::Poller.
+  bool Poll() override;
+  bool PrepareToSleep() override;
+
   void StartRequest(DescriptorChain&& chain);
   void Submit(Slot& slot, BlockRequest::Done done);
   void SubmitReportSlice(Slot& slot);
@@ -78,6 +83,7 @@ class VirtioBlkQueue {
   NeedsReset* needs_reset_ = nullptr;
   IoThread::Doorbell* doorbell_ = nullptr;  // the starting side's
   bool stopped_ = true;
+  bool doorbell_wanted_ = false;  // the driver has been asked to ring
   bool broken_ = false;
   uint32_t in_flight_ = 0;
   std::binary_semaphore drained_{0};
@@ -89,8 +95,6 @@ class VirtioBlkQueue {
   };
   void ArmEndOfTurn();
   QueueTask end_of_turn_;
-  QueueTask take_more_;
-  bool more_waiting_ = false;  // the ring held more than one turn may take
 
   HeldRequests held_;
   std::unique_ptr<Slot[]> slots_;  // by DescriptorChain::slot()

@@ -86,6 +86,14 @@ const Property<DiskRequest> kProperties[] = {
        return {};
      },
      [](const DiskRequest& disk) { return NumberOrNothing(disk.device.options.queue_size); }},
+    {"poll-max-ns", "N",
+     "how long a queue looks for requests before it sleeps, to 1000000 (default 32768; 0: not)",
+     [](DiskRequest& disk, Where where, Value value) -> Result<void> {
+       TRY(uint64_t number, ParseInRange(where, value, 0, 1'000'000));
+       disk.device.options.poll_max_ns = static_cast<uint32_t>(number);
+       return {};
+     },
+     [](const DiskRequest& disk) { return fmt::format("{}", disk.device.options.poll_max_ns); }},
     {"logical_block_size", "BYTES", "unit of requests, 512 to 2M (default: the disk's)",
      [](DiskRequest& disk, Where where, Value value) -> Result<void> {
        TRY(disk.device.options.logical_block_bytes, ParseBlockSize(where, value));

@@ -108,6 +108,7 @@ const Rule kRules[] = {
     {SCMP_SYS(ioctl), kMain, "machines, the terminal, disks that a client adds"},
     {SCMP_SYS(clone), kMain, "threads, but no processes", Argument{0, CLONE_THREAD, CLONE_THREAD}},
     {SCMP_SYS(rseq), kMain, "a thread's beginning"},
+    {SCMP_SYS(sched_getaffinity), kMain, "how many processors an I/O thread shares"},
     {SCMP_SYS(set_robust_list), kMain, "a thread's beginning"},
     {SCMP_SYS(prctl), kMain, "a thread's name, and what seccomp needs"},
     {SCMP_SYS(seccomp), kMain, "new threads confine themselves"},
