@@ -1,6 +1,7 @@
 #include "devices/virtio_blk_request.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 
@@ -280,19 +281,26 @@ ZoneReportEncoder::ZoneReportEncoder(const VirtioBlkRequest& request)
 
 void ZoneReportEncoder::Add(std::span<const ZoneDescriptor> zones) {
   VMM_CHECK(zones.size() <= room_);
-  for (const ZoneDescriptor& zone : zones) {
-    const VirtioBlkZoneDescriptor descriptor{
-        .capacity_sectors = zone.capacity_bytes / kSectorBytes,
-        .start_sector = zone.start_bytes / kSectorBytes,
-        .write_pointer_sector = zone.write_pointer_bytes / kSectorBytes,
-        .type = static_cast<uint8_t>(zone.type),
-        .condition = static_cast<uint8_t>(zone.condition),
-        .reserved = {},
-    };
-    Scatter(rest_, rest_offset_, std::as_bytes(std::span(&descriptor, 1)));
-  }
   added_ += zones.size();
   room_ -= zones.size();
+  // Several at a time: to find the way into the guest's buffers costs more than a descriptor.
+  std::array<VirtioBlkZoneDescriptor, 16> descriptors;
+  while (!zones.empty()) {
+    const size_t count = std::min(zones.size(), descriptors.size());
+    for (size_t i = 0; i < count; ++i) {
+      const ZoneDescriptor& zone = zones[i];
+      descriptors[i] = {
+          .capacity_sectors = zone.capacity_bytes / kSectorBytes,
+          .start_sector = zone.start_bytes / kSectorBytes,
+          .write_pointer_sector = zone.write_pointer_bytes / kSectorBytes,
+          .type = static_cast<uint8_t>(zone.type),
+          .condition = static_cast<uint8_t>(zone.condition),
+          .reserved = {},
+      };
+    }
+    Scatter(rest_, rest_offset_, std::as_bytes(std::span(descriptors).first(count)));
+    zones = zones.subspan(count);
+  }
 }
 
 uint32_t ZoneReportEncoder::Finish(BlockStatus status) {
