@@ -1,12 +1,14 @@
 #include "guest-tests/bare-metal/console.h"
 
 #include "guest-tests/bare-metal/cpu.h"
+#include "guest-tests/bare-metal/interrupts.h"
 
 namespace minivmm {
 namespace {
 
 constexpr uint16_t kSerialData = 0x3f8;
 constexpr uint16_t kSerialLineStatus = 0x3fd;
+constexpr uint8_t kDataReady = 0x01;
 constexpr uint8_t kTransmitterEmpty = 0x20;
 constexpr uint16_t kDebugExit = 0xf4;
 constexpr uint8_t kDebugExitSuccess = 0x10;  // exit status (0x10 << 1) | 1 = 33
@@ -42,6 +44,12 @@ void PrintOne(Hex hex) {
   int shift = 60;
   while (shift > 0 && (hex.value >> shift) == 0) shift -= 4;
   for (; shift >= 0; shift -= 4) PutCharacter("0123456789abcdef"[(hex.value >> shift) & 15]);
+}
+
+void WaitForCharacter() {
+  // The port's interrupt is not set up: the timer's wakes it up.
+  while ((In8(kSerialLineStatus) & kDataReady) == 0) HaltUntilInterrupt();
+  In8(kSerialData);
 }
 
 void ExitGuest(bool success) {

@@ -21,6 +21,9 @@ void Print(Arguments... arguments) {
   (PrintOne(arguments), ...);
 }
 
+// Sleeps until a character comes in. Needs StartInterrupts().
+void WaitForCharacter();
+
 // The VMM ends with exit status 33 (success) or 35, through port 0xf4; resets the machine where
 // that port has no device.
 [[noreturn]] void ExitGuest(bool success);

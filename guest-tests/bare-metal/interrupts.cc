@@ -56,9 +56,7 @@ volatile uint64_t counts[256];
 
 void StartInterrupts() {
   for (unsigned vector = 0; vector < 256; ++vector) {
-    const auto entry = reinterpret_cast<uint64_t>(interrupt_entries) + vector * 16;
-    idt[vector] = IdtEntry{static_cast<uint16_t>(entry),       0x08, 0, 0x8e,
-                           static_cast<uint16_t>(entry >> 16), 0,    0};
+    SetInterruptEntry(static_cast<uint8_t>(vector), interrupt_entries + vector * 16);
   }
   const IdtPointer pointer{sizeof(idt) - 1, reinterpret_cast<uint64_t>(idt)};
   asm volatile("lidt %0" : : "m"(pointer));
@@ -73,6 +71,12 @@ void StartInterrupts() {
   MmioWrite<uint32_t>(kLocalApic + kApicTimerDivider, 0xb);  // divide by 1
   MmioWrite<uint32_t>(kLocalApic + kApicTimer, kApicPeriodic | kTickVector);
   MmioWrite<uint32_t>(kLocalApic + kApicTimerInitialCount, kTimerHz / 1000 * kTickMs);
+}
+
+void SetInterruptEntry(uint8_t vector, const char* entry) {
+  const auto address = reinterpret_cast<uint64_t>(entry);
+  idt[vector] = IdtEntry{static_cast<uint16_t>(address),       0x08, 0, 0x8e,
+                         static_cast<uint16_t>(address >> 16), 0,    0};
 }
 
 uint64_t InterruptCount(uint8_t vector) { return counts[vector]; }

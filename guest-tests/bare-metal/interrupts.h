@@ -23,6 +23,9 @@ constexpr uint64_t kTimeoutTicks = 10'000 / kTickMs;
 // Once, before anything waits.
 void StartInterrupts();
 
+// Makes an interrupt or exception go to `entry`, in place of being counted or ending the guest.
+void SetInterruptEntry(uint8_t vector, const char* entry);
+
 // How often this vector was handled since the start.
 uint64_t InterruptCount(uint8_t vector);
 uint64_t Ticks();

@@ -6,11 +6,10 @@
 #include "guest-tests/bare-metal/disk.h"
 #include "guest-tests/bare-metal/interrupts.h"
 #include "guest-tests/bare-metal/options.h"
+#include "guest-tests/bare-metal/start_info.h"
 
 namespace minivmm {
 namespace {
-
-constexpr uint32_t kPvhMagic = 0x336e'c578;
 
 Disk disk;
 

@@ -1,42 +1,9 @@
 #include "guest-tests/bare-metal/options.h"
 
-#include "guest-tests/bare-metal/console.h"
+#include "guest-tests/bare-metal/command_line.h"
 
 namespace minivmm {
 namespace {
-
-bool IsEndOfWord(char character) { return character == '\0' || character == ' '; }
-
-// The text after `key` when `word` begins with it, else null.
-const char* ValueOf(const char* word, const char* key) {
-  for (; *key != '\0'; ++word, ++key) {
-    if (*word != *key) return nullptr;
-  }
-  return word;
-}
-
-bool IsWord(const char* text, const char* word) {
-  const char* end = ValueOf(text, word);
-  return end != nullptr && IsEndOfWord(*end);
-}
-
-bool ParseNumber(const char* text, uint64_t* number) {
-  unsigned base = 10;
-  if (const char* digits = ValueOf(text, "0x"); digits != nullptr) {
-    base = 16;
-    text = digits;
-  }
-  if (IsEndOfWord(*text)) return false;
-  *number = 0;
-  for (; !IsEndOfWord(*text); ++text) {
-    unsigned digit = 16;
-    if (*text >= '0' && *text <= '9') digit = static_cast<unsigned>(*text - '0');
-    if (*text >= 'a' && *text <= 'f') digit = static_cast<unsigned>(*text - 'a') + 10;
-    if (digit >= base) return false;
-    *number = *number * base + digit;
-  }
-  return true;
-}
 
 bool ParseWord(const char* word, Options* options) {
   if (const char* value = ValueOf(word, "only=")) {
@@ -91,16 +58,7 @@ bool HasPrefixIn(const char* prefix, const char* id) {
 }  // namespace
 
 bool ParseOptions(const char* command_line, Options* options) {
-  const char* word = command_line;
-  while (*word != '\0') {
-    if (*word != ' ' && !ParseWord(word, options)) {
-      Print("baremetal: cannot read the command line from here on: ", word, "\n");
-      return false;
-    }
-    while (!IsEndOfWord(*word)) ++word;
-    while (*word == ' ') ++word;
-  }
-  return true;
+  return ParseWords(command_line, [&](const char* word) { return ParseWord(word, options); });
 }
 
 bool IsSelected(const Options& options, const char* id) {

@@ -34,21 +34,6 @@ struct Options {
   uint64_t ecam = 0xe000'0000;
 };
 
-// What a PVH loader leaves in memory (struct hvm_start_info, version 1).
-struct PvhStartInfo {
-  uint32_t magic;  // 0x336ec578
-  uint32_t version;
-  uint32_t flags;
-  uint32_t module_count;
-  uint64_t module_list;
-  uint64_t command_line;
-  uint64_t rsdp;
-  uint64_t memory_map;
-  uint32_t memory_map_entries;
-  uint32_t reserved;
-};
-static_assert(sizeof(PvhStartInfo) == 56);
-
 // Words that it does not know are an error: it prints the first and returns false.
 bool ParseOptions(const char* command_line, Options* options);
 

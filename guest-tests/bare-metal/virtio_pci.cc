@@ -115,9 +115,13 @@ void VirtioPci::EnableQueue(uint16_t queue, uint16_t size, const RingMemory& mem
 }
 
 void VirtioPci::NotifyWith(uint16_t queue, uint16_t value) const {
+  MmioWrite<uint16_t>(DoorbellOf(queue), value);
+}
+
+uint64_t VirtioPci::DoorbellOf(uint16_t queue) const {
   SetCommon<uint16_t>(kQueueSelect, queue);
   const uint64_t offset = uint64_t{Common<uint16_t>(kQueueNotifyOff)} * notify_multiplier_;
-  MmioWrite<uint16_t>(regions_[kNotifyConfig].address + offset, value);
+  return regions_[kNotifyConfig].address + offset;
 }
 
 void VirtioPci::ResetMsixTable() const {

@@ -62,6 +62,8 @@ class VirtioPci {
   void Notify(uint16_t queue) const { NotifyWith(queue, queue); }
   // Any 16-bit value to the address of any queue.
   void NotifyWith(uint16_t queue, uint16_t value) const;
+  // Where a notification of this queue is written to.
+  uint64_t DoorbellOf(uint16_t queue) const;
   uint32_t notify_multiplier() const { return notify_multiplier_; }
 
   uint16_t msix_entries() const { return msix_entries_; }

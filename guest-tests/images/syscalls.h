@@ -8,20 +8,24 @@
 
 namespace minivmm {
 
-inline long SystemCall(long number, long a = 0, long b = 0, long c = 0, long d = 0) {
+inline long SystemCall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0) {
   long result;
   register long r10 asm("r10") = d;
+  register long r8 asm("r8") = e;
   asm volatile("syscall"
                : "=a"(result)
-               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
                : "rcx", "r11", "memory");
   return result;
 }
 
+// What a system call takes a pointer as.
+inline long Address(const volatile void* pointer) { return reinterpret_cast<long>(pointer); }
+
 inline long Write(int descriptor, const char* text) {
   long length = 0;
   while (text[length] != '\0') ++length;
-  return SystemCall(SYS_write, descriptor, reinterpret_cast<long>(text), length);
+  return SystemCall(SYS_write, descriptor, Address(text), length);
 }
 
 }  // namespace minivmm
