@@ -331,20 +331,17 @@ bool IoThread::State::HasEvents() const {
          has_posted.load(std::memory_order_relaxed);
 }
 
-// Whether there was something to do before `poll_ns` had passed.
+// Whether there was something to do before `poll_ns` had passed. Where there is but one processor,
+// that would keep the guest from making work: it gets the processor once instead.
 bool IoThread::State::PollForWork(uint64_t idle_since_ns) {
-  if (poll_ns == 0) return false;
+  if (poll_ns == 0 && !one_processor) return false;
   if (::io_uring_sq_ready(&ring) != 0) Submit(/*wait=*/false);
+  if (one_processor) ::sched_yield();
   do {
     turn_time_ns = 0;
     if (HasEvents() || poller->Poll()) return true;
-    // The guest must run for what is waited for to come.
-    if (one_processor) {
-      ::sched_yield();
-    } else {
-      __builtin_ia32_pause();
-    }
-  } while (Now_ns() - idle_since_ns < poll_ns);
+    __builtin_ia32_pause();
+  } while (!one_processor && Now_ns() - idle_since_ns < poll_ns);
   return false;
 }
 

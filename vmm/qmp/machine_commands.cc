@@ -47,10 +47,9 @@ void AddMachineCommands(QmpCommands& commands, const QmpTarget& target) {
                 .run = [&commands](const json::object&) { return ListCommands(commands); }});
   commands.Add({.name = "query-version",
                 .run = [](const json::object&) -> QmpAnswer { return QmpVersion(); }});
-  commands.Add({.name = "query-name", .run = [&target](const json::object&) -> QmpAnswer {
-                  if (target.guest_name.empty()) return json::object();
-                  return json::object{{"name", target.guest_name}};
-                }});
+  // What -name says is not kept.
+  commands.Add({.name = "query-name",
+                .run = [](const json::object&) -> QmpAnswer { return json::object(); }});
   commands.Add({.name = "query-kvm", .run = [](const json::object&) -> QmpAnswer {
                   return json::object{{"enabled", true}, {"present", true}};
                 }});

@@ -38,7 +38,6 @@ struct QmpTarget {
   MachineControl& control;
   BlockGraph& graph;
   std::vector<QmpDisk> disks;
-  std::string guest_name = {};  // empty: none
 };
 
 class QmpServer {

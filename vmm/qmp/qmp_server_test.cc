@@ -66,7 +66,7 @@ UniqueFd Connect(const std::string& path) {
 struct TestServer {
   Result<void> Start(bool wait = false) {
     const QmpSocket socket{.path = path, .wait = wait, .text = "unix:" + path};
-    QmpTarget target{.control = machine, .graph = graph, .disks = {}, .guest_name = "test"};
+    QmpTarget target{.control = machine, .graph = graph, .disks = {}};
     if (disk) target.disks.push_back({"disk0", disk.get()});
     TRY(server, QmpServer::Create(context, {&socket, 1}, std::move(target)));
     return {};
@@ -165,7 +165,7 @@ TEST_CASE("a client is greeted, negotiates and gives orders, with the events bef
   client.Negotiate();
   CHECK(client.Ask(R"({"execute":"query-status"})") ==
         json::object{{"return", json::object{{"status", "prelaunch"}, {"running", false}}}});
-  CHECK(client.Ask(R"({"execute":"query-name"})").at("return").at("name") == "test");
+  CHECK(client.Ask(R"({"execute":"query-name"})").at("return").as_object().empty());
   json::object event = client.Ask(R"({"execute":"cont"})");
   CHECK(event.at("event") == "RESUME");
   CHECK(event.at("timestamp").at("seconds").is_int64());
