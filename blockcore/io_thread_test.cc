@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace minivmm {
@@ -142,6 +143,45 @@ TEST_CASE("A doorbell that rang before the watch is heard") {
   rings.wait(0);
   thread->Unwatch(watch);
   CHECK(rings == 1);
+}
+
+// The device's side of a ring: what was offered and is not yet taken, and whether to ring for more.
+struct OfferCounter final : IoThread::Poller {
+  bool Poll() override {
+    const uint64_t now = offered;
+    if (now == taken) return false;
+    taken = now;
+    return true;
+  }
+  bool PrepareToSleep() override {
+    bell_wanted = true;
+    return offered == taken;
+  }
+  std::atomic<uint64_t> offered{0};
+  std::atomic<uint64_t> taken{0};
+  std::atomic<bool> bell_wanted{false};
+};
+
+TEST_CASE("What is offered to a poller is taken, asleep or not, until it is taken away") {
+  for (uint64_t poll_max_ns : {0, 32'768, 10'000'000}) {
+    CAPTURE(poll_max_ns);
+    auto thread = std::move(*IoThread::Start("test", poll_max_ns));
+    EventFd doorbell = *EventFd::Create();
+    OfferCounter counter;
+    IoThread::Doorbell* watch = thread->WatchDoorbell(doorbell, [&] { counter.Poll(); });
+    thread->RunAndWait([&] { thread->SetPoller(&counter); });
+    constexpr int kOffers = 5000;
+    for (int i = 0; i < kOffers; ++i) {
+      ++counter.offered;
+      if (counter.bell_wanted.exchange(false)) doorbell.Notify();
+      while (counter.taken != counter.offered) std::this_thread::yield();
+    }
+    thread->Unwatch(watch);
+    thread->RunAndWait([&] { thread->SetPoller(nullptr); });
+    ++counter.offered;
+    thread->RunAndWait([] {});
+    CHECK(counter.taken == kOffers);
+  }
 }
 
 struct CountingOperation : IoOperation {

@@ -32,6 +32,7 @@ TEST_CASE("without properties a disk is as QEMU's") {
   CHECK_FALSE(disk.num_queues);
   CHECK_FALSE(disk.write_cache);
   CHECK(options.queue_size == 256);
+  CHECK(options.poll_max_ns == 32'768);
   CHECK(options.logical_block_bytes == 0);
   CHECK(options.physical_block_bytes == 0);
   CHECK(options.config_wce);
@@ -49,6 +50,13 @@ TEST_CASE("QEMU's names of the device") {
     CHECK(ParseDevice(fmt::format("{},drive=d", name)).has_value());
     CHECK(ParseDevice(fmt::format("driver={},drive=d,", name)).has_value());
   }
+}
+
+TEST_CASE("poll-max-ns is up to a millisecond, and 0 is never") {
+  CHECK(Accepted("poll-max-ns=0").device.options.poll_max_ns == 0);
+  CHECK(Accepted("poll-max-ns=1000000").device.options.poll_max_ns == 1'000'000);
+  CHECK(Refused("poll-max-ns=1000001").find("poll-max-ns") != std::string::npos);
+  CHECK(Refused("poll-max-ns=-1").find("poll-max-ns") != std::string::npos);
 }
 
 TEST_CASE("each switch is turned by its name, and by no other") {
