@@ -202,6 +202,7 @@ struct IoThread::State {
   io_uring_sqe& Prepare(IoOperation& operation);
   void ArmWake();
   void Submit(bool wait);
+  bool KernelHoldsCompletions() const;
   void Reap();
   void RunOperations();
   void RunTasks();
@@ -266,11 +267,13 @@ void IoThread::State::Submit(bool wait) {
   VMM_CHECK(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
 }
 
+// Completions that come into the ring only with the next call.
+bool IoThread::State::KernelHoldsCompletions() const {
+  return (IO_URING_READ_ONCE(*ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
 void IoThread::State::Reap() {
-  // Completions that the kernel has not put into the ring wait for a call.
-  if ((IO_URING_READ_ONCE(*ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0) {
-    Submit(/*wait=*/false);
-  }
+  if (KernelHoldsCompletions()) Submit(/*wait=*/false);
   unsigned head;
   unsigned count = 0;
   io_uring_cqe* cqe;
@@ -326,8 +329,7 @@ bool IoThread::State::HasWork() const {
 
 // Something that the next turn will reap, or a posted task.
 bool IoThread::State::HasEvents() const {
-  constexpr unsigned kWaiting = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
-  return ::io_uring_cq_ready(&ring) != 0 || (IO_URING_READ_ONCE(*ring.sq.kflags) & kWaiting) != 0 ||
+  return ::io_uring_cq_ready(&ring) != 0 || KernelHoldsCompletions() ||
          has_posted.load(std::memory_order_relaxed);
 }
 
