@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -15,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "blockcore/base/temporary.h"
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
 #include "blockcore/block_backend.h"
@@ -29,31 +29,16 @@ namespace {
 
 using Kind = HostOperation::Kind;
 
-class TestFile {
- public:
-  TestFile() {
-    const char* directory = std::getenv("TEST_TMPDIR");
-    path_ = std::string(directory != nullptr ? directory : "/tmp") + "/error-test-XXXXXX";
-    fd_ = UniqueFd(::mkostemp(path_.data(), O_CLOEXEC));
-    REQUIRE(fd_.get() >= 0);
-    REQUIRE(::ftruncate(fd_.get(), 1 << 20) == 0);
-  }
-  ~TestFile() { ::unlink(path_.c_str()); }
-  const std::string& path() const { return path_; }
-  char ByteAt(uint64_t offset_bytes) const {
-    char byte = 0;
-    REQUIRE(::pread(fd_.get(), &byte, 1, static_cast<off_t>(offset_bytes)) == 1);
-    return byte;
-  }
-
- private:
-  std::string path_;
-  UniqueFd fd_;
-};
-
 constexpr uint64_t kZone = 1_MiB;
 
-std::string ZonedOver(const TestFile& file) {
+char ByteAt(const TemporaryFile& file, uint64_t offset_bytes) {
+  const UniqueFd fd(::open(file.path().c_str(), O_RDONLY | O_CLOEXEC));
+  char byte = 0;
+  REQUIRE(::pread(fd.get(), &byte, 1, static_cast<off_t>(offset_bytes)) == 1);
+  return byte;
+}
+
+std::string ZonedOver(const TemporaryFile& file) {
   REQUIRE(CreateZonedImage(file.path(),
                            {.capacity_bytes = 4 * kZone,
                             .zone_size_bytes = kZone,
@@ -165,7 +150,7 @@ struct Disk {
     }
   }
 
-  TestFile file;
+  TemporaryFile file{1_MiB};
   BlockGraph graph;
   std::unique_ptr<BlockBackend> backend;
   std::mutex mutex;
@@ -267,7 +252,7 @@ TEST_CASE("a request that stops the machine waits, is tried again, and counts on
   }
   queue.Retry();
   CHECK(queue.Await(*sent) == BlockStatus::kOk);
-  CHECK(disk.file.ByteAt(8192) == 'x');
+  CHECK(ByteAt(disk.file, 8192) == 'x');
   CHECK_FALSE(queue.HoldsSome());
   CHECK(disk.Count(BlockOp::kWrite, BlockStatus::kOk) == 1);
   CHECK(disk.Count(BlockOp::kWrite, BlockStatus::kNoSpace) == 0);

@@ -1,39 +1,19 @@
 #include "blockcore/block_backend.h"
 
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "blockcore/base/unique_fd.h"
+#include "blockcore/base/temporary.h"
 #include "blockcore/base/units.h"
 #include "blockcore/sync_request.h"
 #include "blockcore/zoned/zoned_create.h"
 
 namespace minivmm {
 namespace {
-
-// A file of 1 MiB, removed in the end.
-class TestFile {
- public:
-  TestFile() {
-    const char* directory = std::getenv("TEST_TMPDIR");
-    path_ = std::string(directory != nullptr ? directory : "/tmp") + "/backend-test-XXXXXX";
-    UniqueFd fd(::mkostemp(path_.data(), O_CLOEXEC));
-    REQUIRE(fd.get() >= 0);
-    REQUIRE(::ftruncate(fd.get(), 1 << 20) == 0);
-  }
-  ~TestFile() { ::unlink(path_.c_str()); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 struct Disk {
   explicit Disk(const std::string& description) {
@@ -148,7 +128,7 @@ TEST_CASE("Zeroes are checked as discards are") {
 }
 
 TEST_CASE("A zoned disk has no write of zeroes") {
-  TestFile file;
+  TemporaryFile file(1_MiB);
   REQUIRE(CreateZonedImage(file.path(),
                            {.capacity_bytes = 4_MiB,
                             .zone_size_bytes = 1_MiB,
@@ -172,7 +152,7 @@ TEST_CASE("A zoned disk has no write of zeroes") {
 TEST_CASE("Zeroes keep their space on a disk without discard, whatever the guest allows") {
   for (bool discard : {false, true}) {
     CAPTURE(discard);
-    TestFile file;
+    TemporaryFile file(1_MiB);
     BlockGraph graph;
     REQUIRE(graph
                 .Add(fmt::format("node-name=r,driver=raw,discard={},file.driver=file,"
@@ -225,7 +205,7 @@ TEST_CASE("The time of each request that the disk was asked for is kept, by oper
 }
 
 TEST_CASE("The observer hears of I/O errors alone, on the I/O thread, before the caller does") {
-  TestFile file;
+  TemporaryFile file(1_MiB);
   BlockGraph graph;
   REQUIRE(graph.Add("node-name=f,driver=file,filename=" + file.path()).has_value());
   auto backend = std::move(*BlockBackend::Create(graph, "f", "device 'test'"));

@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "blockcore/base/temporary.h"
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
 #include "blockcore/block_backend.h"
@@ -19,23 +19,6 @@
 
 namespace minivmm {
 namespace {
-
-// A file of 1 MiB, removed in the end.
-class TestFile {
- public:
-  TestFile() {
-    const char* directory = std::getenv("TEST_TMPDIR");
-    path_ = std::string(directory != nullptr ? directory : "/tmp") + "/graph-test-XXXXXX";
-    UniqueFd fd(::mkostemp(path_.data(), O_CLOEXEC));
-    REQUIRE(fd.get() >= 0);
-    REQUIRE(::ftruncate(fd.get(), 1 << 20) == 0);
-  }
-  ~TestFile() { ::unlink(path_.c_str()); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 void AddGood(BlockGraph& graph, const std::string& text) {
   Result<void> added = graph.Add(text);
@@ -50,7 +33,7 @@ std::string AddError(BlockGraph& graph, const std::string& text) {
 
 TEST_CASE("One description makes one node, with the options given") {
   BlockGraph graph;
-  TestFile file;
+  TemporaryFile file(1_MiB);
   AddGood(graph, "node-name=n,driver=null-co,size=4M,read-zeroes=on");
   AddGood(graph,
           "file,node-name=f,filename=" + file.path() +
@@ -66,7 +49,7 @@ TEST_CASE("One description makes one node, with the options given") {
 
 TEST_CASE("A child is described in place, by dots or JSON, or named") {
   BlockGraph graph;
-  TestFile file;
+  TemporaryFile file(1_MiB);
   AddGood(graph, "node-name=a,driver=raw,file.driver=null-co,file.size=2M,offset=1M");
   CHECK(graph.Find("a")->limits().capacity_bytes == 1_MiB);
   AddGood(graph, R"({"node-name": "b", "driver": "raw", "size": 4096,
@@ -81,7 +64,7 @@ TEST_CASE("A child is described in place, by dots or JSON, or named") {
 
 TEST_CASE("A child in place has its parent's common options unless it says otherwise") {
   BlockGraph graph;
-  TestFile file;
+  TemporaryFile file(1_MiB);
   AddGood(graph,
           "node-name=a,driver=raw,read-only=on,discard=unmap,file.driver=null-co,"
           "file.node-name=inherits");
@@ -204,7 +187,7 @@ TEST_CASE("Bad values say what is allowed") {
 
 TEST_CASE("Drivers send each other's files on") {
   BlockGraph graph;
-  TestFile file;
+  TemporaryFile file(1_MiB);
   CHECK(AddError(graph, "node-name=a,driver=host_device,filename=" + file.path()) ==
         "cannot open '" + file.path() + "' as a device: it is a regular file: use driver=file");
   CHECK(
@@ -231,7 +214,7 @@ TEST_CASE("Towers of nodes are bounded, in place and by name") {
 
 TEST_CASE("A request finds its way through the highest tower and back") {
   BlockGraph graph;
-  TestFile file;
+  TemporaryFile file(1_MiB);
   // Each raw has an offset, so that each wants to see the completion.
   AddGood(graph, "node-name=n0,driver=file,filename=" + file.path());
   for (int i = 1; i < 6; ++i) {
@@ -252,7 +235,7 @@ TEST_CASE("A request finds its way through the highest tower and back") {
 
 TEST_CASE("raw over raw over raw over zoned over file is a zoned disk") {
   BlockGraph graph;
-  TestFile file;
+  TemporaryFile file(1_MiB);
   REQUIRE(CreateZonedImage(file.path(),
                            {.capacity_bytes = 8_MiB,
                             .zone_size_bytes = 1_MiB,
@@ -292,7 +275,7 @@ TEST_CASE("A name given twice within one description is refused") {
 
 TEST_CASE("Nodes describes each node, its user and its children") {
   BlockGraph graph;
-  TestFile file;
+  TemporaryFile file(1_MiB);
   CHECK(graph.Nodes().empty());
   AddGood(graph, "node-name=base,driver=file,filename=" + file.path() + ",cache.no-flush=on");
   AddGood(graph, "node-name=top,driver=raw,file=base,read-only=on");
@@ -331,7 +314,7 @@ TEST_CASE("Nodes describes each node, its user and its children") {
 
 TEST_CASE("Removing a node closes what was described with it and frees what was named") {
   BlockGraph graph;
-  TestFile file;
+  TemporaryFile file(1_MiB);
   AddGood(graph, "node-name=base,driver=null-co");
   AddGood(graph, "node-name=a,driver=raw,file.driver=raw,file.node-name=mid,file.file=base");
   AddGood(graph, "node-name=f,driver=raw,file.driver=file,file.filename=" + file.path());
@@ -370,8 +353,8 @@ TEST_CASE("A node that has a user, or is not there, is not removed") {
 
 TEST_CASE("Nodes come and go while another one serves its I/O thread") {
   BlockGraph graph;
-  TestFile busy_file;
-  TestFile other_file;
+  TemporaryFile busy_file(1_MiB);
+  TemporaryFile other_file(1_MiB);
   AddGood(graph, "node-name=busy,driver=raw,file.driver=file,file.filename=" + busy_file.path());
   auto backend = std::move(*BlockBackend::Create(graph, "busy", "device 'busy'"));
   auto thread = std::move(*IoThread::Start("busy"));

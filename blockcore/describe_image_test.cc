@@ -4,10 +4,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
+#include "blockcore/base/temporary.h"
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
 #include "blockcore/block_graph.h"
@@ -15,23 +15,15 @@
 namespace minivmm {
 namespace {
 
-// A file that begins with `content` and has 64 KiB, removed in the end.
-class TestFile {
+// A file that begins with `content` and has 64 KiB.
+class TestFile : public TemporaryFile {
  public:
-  explicit TestFile(std::string_view content, const std::string& name = "image") {
-    const char* directory = std::getenv("TEST_TMPDIR");
-    path_ = std::string(directory != nullptr ? directory : "/tmp") + "/" + name + "-XXXXXX";
-    UniqueFd fd(::mkostemp(path_.data(), O_CLOEXEC));
-    REQUIRE(fd.get() >= 0);
-    REQUIRE(::ftruncate(fd.get(), 64_KiB) == 0);
+  explicit TestFile(std::string_view content, const std::string& name = "image")
+      : TemporaryFile(64_KiB, name) {
+    const UniqueFd fd(::open(path().c_str(), O_WRONLY | O_CLOEXEC));
     REQUIRE(::pwrite(fd.get(), content.data(), content.size(), 0) ==
             static_cast<ssize_t>(content.size()));
   }
-  ~TestFile() { ::unlink(path_.c_str()); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 std::string Describe(std::string_view filename, std::string_view format) {

@@ -1,20 +1,18 @@
 // Flushes of one disk that come while one is under way share the next fsync. The host's part is
 // counted, and failed, by FailingHost.
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <latch>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
-#include "blockcore/base/unique_fd.h"
+#include "blockcore/base/temporary.h"
+#include "blockcore/base/units.h"
 #include "blockcore/failing_host.h"
 #include "blockcore/file.h"
 #include "blockcore/io_thread.h"
@@ -24,20 +22,10 @@ namespace {
 
 using Kind = HostOperation::Kind;
 
-class TestFile {
+class TestFile : public TemporaryFile {
  public:
-  TestFile() {
-    const char* directory = std::getenv("TEST_TMPDIR");
-    path_ = std::string(directory != nullptr ? directory : "/tmp") + "/flush-test-XXXXXX";
-    UniqueFd fd(::mkostemp(path_.data(), O_CLOEXEC));
-    REQUIRE(fd.get() >= 0);
-    REQUIRE(::ftruncate(fd.get(), 1 << 20) == 0);
-  }
-  ~TestFile() { ::unlink(path_.c_str()); }
-  std::unique_ptr<BlockNode> Open() const { return std::move(*OpenFile({.filename = path_})); }
-
- private:
-  std::string path_;
+  TestFile() : TemporaryFile(1_MiB) {}
+  std::unique_ptr<BlockNode> Open() const { return std::move(*OpenFile({.filename = path()})); }
 };
 
 // What the host was asked to do, in order; its flushes end with `sync_error` if that is not 0.

@@ -10,13 +10,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "blockcore/base/temporary.h"
 #include "blockcore/base/units.h"
 #include "blockcore/block_backend.h"
 #include "blockcore/block_graph.h"
@@ -53,20 +52,6 @@ class Machine : private Description, public VirtioBlkDriver {
   }
 };
 
-class Directory {
- public:
-  Directory() {
-    const char* base = std::getenv("TEST_TMPDIR");
-    path_ = std::string(base != nullptr ? base : "/tmp") + "/host-error-XXXXXX";
-    REQUIRE(::mkdtemp(path_.data()) != nullptr);
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  std::string File(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 constexpr uint64_t kPlainBytes = 1_MiB;
 
 // A file of known content, and a machine over it.
@@ -92,7 +77,7 @@ struct PlainFile {
     return true;
   }
 
-  Directory directory;
+  TemporaryDirectory directory;
   Bytes content;
   std::unique_ptr<Machine> machine;
 };
@@ -284,7 +269,7 @@ struct ZonedFile {
     return text;
   }
 
-  Directory directory;
+  TemporaryDirectory directory;
   std::string path;
   std::unique_ptr<Machine> machine;
 };

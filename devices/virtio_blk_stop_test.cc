@@ -8,14 +8,13 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "blockcore/base/temporary.h"
 #include "blockcore/base/units.h"
 #include "blockcore/block_backend.h"
 #include "blockcore/block_graph.h"
@@ -34,16 +33,6 @@ void MakeSparse(const std::string& path, uint64_t bytes) {
   const UniqueFd fd(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
   REQUIRE(::ftruncate(fd.get(), static_cast<off_t>(bytes)) == 0);
 }
-
-struct Directory {
-  Directory() {
-    const char* base = std::getenv("TEST_TMPDIR");
-    path = std::string(base != nullptr ? base : "/tmp") + "/stop-test-XXXXXX";
-    REQUIRE(::mkdtemp(path.data()) != nullptr);
-  }
-  ~Directory() { std::filesystem::remove_all(path); }
-  std::string path;
-};
 
 struct Disk {
   Disk(const std::string& node, const ErrorPolicy& policy) {
@@ -91,9 +80,9 @@ FailingHost::Judge Fails(Kind kind, int error) {
 }
 
 struct PlainFile {
-  PlainFile() { MakeSparse(directory.path + "/disk.img", 1_MiB); }
-  std::string node() const { return "driver=file,filename=" + directory.path + "/disk.img"; }
-  Directory directory;
+  PlainFile() { MakeSparse(directory.File("disk.img"), 1_MiB); }
+  std::string node() const { return "driver=file,filename=" + directory.File("disk.img"); }
+  TemporaryDirectory directory;
 };
 
 TEST_CASE("a file system that was full and has room again: the guest noticed nothing") {

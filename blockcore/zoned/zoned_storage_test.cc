@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "blockcore/base/temporary.h"
 #include "blockcore/base/units.h"
 #include "blockcore/file.h"
 #include "blockcore/io_thread.h"
@@ -22,20 +23,6 @@
 
 namespace minivmm {
 namespace {
-
-class TestDirectory {
- public:
-  TestDirectory() {
-    const char* base = std::getenv("TEST_TMPDIR");
-    path_ = std::string(base != nullptr ? base : "/tmp") + "/zoned-storage-test-XXXXXX";
-    REQUIRE(::mkdtemp(path_.data()) != nullptr);
-  }
-  ~TestDirectory() { std::filesystem::remove_all(path_); }
-  std::string File(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 ZonedGeometry SampleGeometry() {
   ZonedGeometry g;
@@ -61,7 +48,7 @@ std::unique_ptr<BlockNode> OpenTestFile(const std::string& path, bool read_only 
 }
 
 TEST_CASE("A new image is sound, empty, and takes space for its table alone") {
-  TestDirectory directory;
+  TemporaryDirectory directory;
   const std::string path = directory.File("disk.zbd");
   REQUIRE(MessageOf(CreateZonedImage(path, SampleGeometry())) == "");
   struct stat status {};
@@ -86,7 +73,7 @@ TEST_CASE("A new image is sound, empty, and takes space for its table alone") {
 }
 
 TEST_CASE("Two images have two ids") {
-  TestDirectory directory;
+  TemporaryDirectory directory;
   ImageId ids[2];
   auto thread = StartThread();
   for (int i = 0; i < 2; ++i) {
@@ -100,7 +87,7 @@ TEST_CASE("Two images have two ids") {
 }
 
 TEST_CASE("An existing file is kept unless told otherwise") {
-  TestDirectory directory;
+  TemporaryDirectory directory;
   const std::string path = directory.File("precious");
   std::ofstream(path) << std::string(3_MiB, 'x');
   CHECK(MessageOf(CreateZonedImage(path, SampleGeometry())) ==
@@ -119,7 +106,7 @@ TEST_CASE("An existing file is kept unless told otherwise") {
 }
 
 TEST_CASE("What cannot be created leaves nothing behind") {
-  TestDirectory directory;
+  TemporaryDirectory directory;
   ZonedGeometry impossible = SampleGeometry();
   impossible.zone_capacity_bytes = 2_MiB;
   const std::string path = directory.File("disk.zbd");
@@ -258,7 +245,7 @@ TEST_CASE("What is no image is told from a damaged one") {
 }
 
 TEST_CASE("A changed table is committed and read again") {
-  TestDirectory directory;
+  TemporaryDirectory directory;
   const std::string path = directory.File("disk.zbd");
   REQUIRE(CreateZonedImage(path, SampleGeometry()).has_value());
   auto thread = StartThread();
