@@ -387,8 +387,7 @@ void IoThread::State::Loop() {
 // One eventfd that is always being read in the ring.
 class IoThread::Doorbell : public IoOperation {
  public:
-  Doorbell(State& state, int fd, std::function<void()> on_ring)
-      : state_(state), fd_(fd), on_ring_(std::move(on_ring)) {
+  Doorbell(State& state, int fd) : state_(state), fd_(fd) {
     done = [](IoOperation& operation, int32_t read_result) {
       static_cast<Doorbell&>(operation).OnRead(read_result);
     };
@@ -418,9 +417,7 @@ class IoThread::Doorbell : public IoOperation {
       return;
     }
     VMM_CHECK(read_result == sizeof(count_) || read_result == -EINTR);
-    // Armed before the handler runs: what rings during it completes in a later turn.
     Arm();
-    if (read_result == sizeof(count_)) on_ring_();
   }
 
   void OnUnarmed() {
@@ -429,7 +426,6 @@ class IoThread::Doorbell : public IoOperation {
 
   State& state_;
   int fd_;
-  std::function<void()> on_ring_;
   uint64_t count_ = 0;
   Cancel cancel_;
   OneShot* unwatched_ = nullptr;
@@ -506,9 +502,8 @@ void IoThread::RunAndWait(const std::function<void()>& work) {
   task.done.Wait();
 }
 
-IoThread::Doorbell* IoThread::WatchDoorbell(const EventFd& doorbell,
-                                            std::function<void()> on_ring) {
-  auto* watch = new Doorbell(*state_, doorbell.fd(), std::move(on_ring));
+IoThread::Doorbell* IoThread::WatchDoorbell(const EventFd& doorbell) {
+  auto* watch = new Doorbell(*state_, doorbell.fd());
   RunAndWait([this, watch] {
     ++state_->doorbell_count;
     watch->Arm();

@@ -4,15 +4,15 @@
 // One turn of the loop, in this order, with one system call at the end:
 //
 //   reap completions (disk I/O, doorbells, the wake-up for posted tasks)
-//   run what became complete: operations and doorbell handlers, posted tasks, what the Poller
-//     finds, frames of BlockRequests, the last until nothing is left or the turn's budget is used up
+//   run what became complete: operations, posted tasks, what the Poller finds, frames of
+//     BlockRequests, the last until nothing is left or the turn's budget is used up
 //   run the tasks of RunAtEndOfTurn                                    (interrupt decisions)
 //   io_uring_enter: submit all, and wait for one completion if there is nothing left to run
 //
 // A turn is bounded: what exceeds its budget stays in its list and the next turn does not wait, so
 // no source of work can starve another. Before the thread sleeps it may look for work busily, for as
-// long as lately was worth it: a doorbell and waking up cost more than a short request. Functions marked [thread] may be called on the I/O thread
-// only.
+// long as lately was worth it: a doorbell and waking up cost more than a short request. Functions
+// marked [thread] may be called on the I/O thread only.
 #ifndef MINIVMM_BLOCKCORE_IO_THREAD_H_
 #define MINIVMM_BLOCKCORE_IO_THREAD_H_
 
@@ -67,12 +67,11 @@ class IoThread {
   // Any thread but an I/O thread. Runs `work` on the I/O thread and returns when it is done.
   void RunAndWait(const std::function<void()>& work);
 
-  // Calls `on_ring` on the I/O thread whenever the eventfd has been written to (its count is
-  // drained first). `doorbell` must outlive the watch. Unwatch returns when no read of the eventfd
-  // is left in the ring and `on_ring` will not be called again; the watch is gone then. Both: any
-  // thread but an I/O thread.
+  // From here on, writing to the eventfd wakes the thread, whose next turn looks at its Poller; a
+  // write from before counts. `doorbell` must outlive the watch. Unwatch returns when no read of the
+  // eventfd is left in the ring; the watch is gone then. Both: any thread but an I/O thread.
   class Doorbell;
-  Doorbell* WatchDoorbell(const EventFd& doorbell, std::function<void()> on_ring);
+  Doorbell* WatchDoorbell(const EventFd& doorbell);
   void Unwatch(Doorbell* watch);
 
   // A source of work that can be looked at without a system call: a virtqueue. [thread]

@@ -54,8 +54,7 @@ void VirtioBlkQueue::Start(ActiveQueue queue, const VirtioBlkRules& rules,
     broken_ = false;
     held_.Open();
   });
-  // It only wakes the thread: each turn looks at the ring.
-  doorbell_ = thread_->WatchDoorbell(doorbell, [] {});
+  doorbell_ = thread_->WatchDoorbell(doorbell);
   // The driver may have filled the ring, and rung, before anyone listened: the turn of this looks.
   thread_->RunAndWait([this] { thread_->SetPoller(this); });
 }
