@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -21,6 +22,9 @@ namespace {
 
 constexpr unsigned kSubmissionEntries = 256;
 constexpr unsigned kCompletionEntries = 2048;
+// How long to wait for memory for them, and between two attempts.
+constexpr std::chrono::seconds kRingMemoryWait{8};
+constexpr std::chrono::milliseconds kRingMemoryRetry{10};
 // How many entries of each list one turn runs at most.
 constexpr int kTurnBudget = 1024;
 
@@ -118,7 +122,8 @@ int RestrictRing(io_uring& ring) {
   return result < 0 ? result : ::io_uring_register(fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
 }
 
-Result<io_uring> CreateRing() {
+// 0 or the error's number.
+int SetUpRing(io_uring& ring, io_uring_params& params) {
   // The best first: completions then run at the end of a turn only, and need no interrupt of the
   // thread. Older kernels refuse flags that they do not know with EINVAL.
   constexpr unsigned kFlagSets[] = {
@@ -129,31 +134,29 @@ Result<io_uring> CreateRing() {
   };
   int error = 0;
   for (unsigned flags : kFlagSets) {
-    io_uring ring;
-    io_uring_params params{};
+    params = {};
     params.flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED;
     params.cq_entries = kCompletionEntries;
     error = -::io_uring_queue_init_params(kSubmissionEntries, &ring, &params);
-    if (error == 0) {
-      if ((params.features & IORING_FEAT_NODROP) == 0 ||
-          (params.features & IORING_FEAT_FAST_POLL) == 0) {
-        ::io_uring_queue_exit(&ring);
-        return Fail(
-            "cannot start an I/O thread: this kernel's io_uring is too old; use Linux 5.19 "
-            "or newer");
-      }
-      if (int result = RestrictRing(ring); result < 0) {
-        ::io_uring_queue_exit(&ring);
-        return Fail("cannot start an I/O thread: cannot restrict its io_uring: {}",
-                    ErrnoText(-result));
-      }
-      // Saves the look-up of the ring's descriptor in each call; older kernels do without.
-      ::io_uring_register_ring_fd(&ring);
-      return ring;
-    }
     if (error != EINVAL) break;
   }
+  return error;
+}
+
+Result<io_uring> CreateRing() {
+  io_uring ring;
+  io_uring_params params;
+  int error = SetUpRing(ring, params);
+  // Some kernels count rings among the user's locked memory, and count one that has ended for some
+  // seconds more.
+  const auto deadline = std::chrono::steady_clock::now() + kRingMemoryWait;
+  while (error == ENOMEM && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kRingMemoryRetry);
+    error = SetUpRing(ring, params);
+  }
   switch (error) {
+    case 0:
+      break;
     case EPERM:
     case EACCES:
       return Fail(
@@ -167,10 +170,23 @@ Result<io_uring> CreateRing() {
     case ENOMEM:
       return Fail(
           "cannot start an I/O thread: no memory for an io_uring; raise the limit of locked "
-          "memory (ulimit -l)");
+          "memory (ulimit -l), which all of this user's programs share");
     default:
       return Fail("cannot start an I/O thread: cannot create an io_uring: {}", ErrnoText(error));
   }
+  if ((params.features & IORING_FEAT_NODROP) == 0 ||
+      (params.features & IORING_FEAT_FAST_POLL) == 0) {
+    ::io_uring_queue_exit(&ring);
+    return Fail(
+        "cannot start an I/O thread: this kernel's io_uring is too old; use Linux 5.19 or newer");
+  }
+  if (int result = RestrictRing(ring); result < 0) {
+    ::io_uring_queue_exit(&ring);
+    return Fail("cannot start an I/O thread: cannot restrict its io_uring: {}", ErrnoText(-result));
+  }
+  // Saves the look-up of the ring's descriptor in each call; older kernels do without.
+  ::io_uring_register_ring_fd(&ring);
+  return ring;
 }
 
 }  // namespace

@@ -29,6 +29,11 @@ struct RecordingTask : Task {
   int number;
 };
 
+TEST_CASE("The memory of threads that have ended is waited for") {
+  // More than the limit of locked memory, commonly 8 MiB, has room for; for root there is none.
+  for (int i = 0; i < 400; ++i) StartThread();
+}
+
 TEST_CASE("Posted tasks run on the thread in the order of posting") {
   auto thread = StartThread();
   std::vector<int> record;
