@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "blockcore/base/check.h"
+#include "blockcore/base/excerpt.h"
 #include "blockcore/base/units.h"
 #include "blockcore/file.h"
 #include "blockcore/host_device.h"
@@ -228,7 +229,7 @@ Result<const BlockDriver*> FindDriver(const std::string& name) {
     if (driver.name == name) return &driver;
     known.push_back(driver.name);
   }
-  return Fail("unknown block driver '{}'{}", name.substr(0, 80), SuggestionFor(name, known));
+  return Fail("unknown block driver '{}'{}", Excerpt(name), SuggestionFor(name, known));
 }
 
 }  // namespace
@@ -264,7 +265,7 @@ Result<void> BlockGraph::Add(Options options) {
 Result<void> BlockGraph::Remove(std::string_view node_name) {
   Node* node = FindNamed(node_name);
   if (node == nullptr) {
-    return Fail("cannot remove node '{}': there is none of this name{}", node_name.substr(0, 80),
+    return Fail("cannot remove node '{}': there is none of this name{}", Excerpt(node_name),
                 SuggestionFor(node_name, Names()));
   }
   if (!node->info.user.empty()) {
@@ -370,7 +371,7 @@ Result<BlockGraph::Node*> BlockGraph::FindUnused(std::string_view node_name,
     return Fail("{} '{}' is already used by {}", what, node_name, node->info.user);
   }
   const std::vector<std::string_view> known = Names();
-  return Fail("{} '{}' not found{}", what, node_name.substr(0, 80),
+  return Fail("{} '{}' not found{}", what, Excerpt(node_name),
               known.empty() ? "; add it with --blockdev before" : SuggestionFor(node_name, known));
 }
 

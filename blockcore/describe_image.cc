@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <iterator>
 
+#include "blockcore/base/excerpt.h"
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/options.h"
 #include "blockcore/zoned/zoned_format.h"
@@ -36,8 +37,7 @@ boost::json::object Protocol(std::string_view driver, std::string_view filename)
 Result<std::string> DescribeImage(std::string_view filename_text, std::string_view format) {
   if (!format.empty() &&
       std::find(std::begin(kFormats), std::end(kFormats), format) == std::end(kFormats)) {
-    return Fail("unknown image format '{}'{}", format.substr(0, 80),
-                SuggestionFor(format, kFormats));
+    return Fail("unknown image format '{}'{}", Excerpt(format), SuggestionFor(format, kFormats));
   }
   if (format == "host_device" || format == "file") {
     return boost::json::serialize(Protocol(format, filename_text));

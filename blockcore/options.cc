@@ -7,6 +7,8 @@
 #include <charconv>
 #include <utility>
 
+#include "blockcore/base/excerpt.h"
+
 namespace minivmm {
 namespace {
 
@@ -49,15 +51,7 @@ bool IsKey(std::string_view key) {
   return !word_begins;
 }
 
-// Text of the user's for a message: bounded, and without control characters.
-std::string Quoted(std::string_view text) {
-  constexpr size_t kMaxShown = 80;
-  std::string shown(text.substr(0, kMaxShown));
-  for (char& c : shown) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return "'" + shown + (text.size() > kMaxShown ? "…'" : "'");
-}
+std::string Quoted(std::string_view text) { return "'" + Excerpt(text) + "'"; }
 
 std::optional<uint64_t> ParseSize(std::string_view text) {
   size_t digits = 0;

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "blockcore/base/excerpt.h"
 #include "vmm/config_file.h"
 #include "vmm/foreign_options.h"
 #include "vmm/option_table.h"
@@ -11,18 +12,8 @@
 namespace minivmm {
 namespace {
 
-// What the user gave may have control characters, and be long.
-std::string OneLine(std::string message) {
-  constexpr size_t kMaxBytes = 1000;
-  if (message.size() > kMaxBytes) {
-    message.resize(kMaxBytes);
-    message += "...";
-  }
-  for (char& c : message) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return message;
-}
+// Of an error's message, which may hold long things that the user gave.
+constexpr size_t kMaxErrorBytes = 1000;
 
 // Reads options one after the other, wherever they come from.
 class CommandLineReader {
@@ -82,7 +73,8 @@ class CommandLineReader {
         names.push_back(known.name);
         if (!known.other_name.empty()) names.push_back(known.other_name);
       }
-      return Fail("unknown option '{}'{} (--help shows all)", as_given, SuggestionFor(name, names));
+      return Fail("unknown option '{}'{} (--help shows all)", Excerpt(as_given),
+                  SuggestionFor(name, names));
     }
     if (value && option->value == KnownOption::Value::kNone) {
       return Fail("option {} takes no value", as_given.substr(0, as_given.find('=')));
@@ -227,7 +219,7 @@ Result<CommandLine> Read(std::span<const char* const> arguments, const FileReade
 Result<CommandLine> ParseCommandLine(std::span<const char* const> arguments,
                                      const FileReader& read) {
   Result<CommandLine> line = Read(arguments, read);
-  if (!line) return Unexpected(Error{OneLine(std::move(line).error().message)});
+  if (!line) return Unexpected(Error{Excerpt(line.error().message, kMaxErrorBytes)});
   return line;
 }
 

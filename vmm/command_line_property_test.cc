@@ -131,7 +131,7 @@ void CheckWithinRanges(const CommandLine& line) {
 }
 
 void CheckOneLine(const std::string& message) {
-  RC_ASSERT(!message.empty());
+  RC_ASSERT(!message.empty() && message.size() <= 1000);
   RC_ASSERT(std::ranges::none_of(
       message, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }));
 }

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "blockcore/base/event_fd.h"
+#include "blockcore/base/excerpt.h"
 #include "blockcore/base/log.h"
 #include "blockcore/base/result.h"
 #include "blockcore/base/units.h"
@@ -22,6 +23,19 @@ Result<int> Quarter(int n) {
 Result<void> MustBeEven(int n) {
   TRY_VOID(Half(n));
   return {};
+}
+
+TEST_CASE("An excerpt is one bounded line of whole characters") {
+  CHECK(Excerpt("") == "");
+  CHECK(Excerpt("drive0") == "drive0");
+  CHECK(Excerpt("a\nb\x7f\x1b[2J") == "a?b??[2J");
+  CHECK(Excerpt("12345678", 8) == "12345678");
+  CHECK(Excerpt("123456789", 8) == "12345…");
+  CHECK(Excerpt("12é", 4) == "12é");
+  CHECK(Excerpt("123é5678", 8) == "123é…");
+  CHECK(Excerpt("1234é678", 8) == "1234…");
+  CHECK(Excerpt("\x80\x80\x80\x80", 3) == "…");
+  CHECK(Excerpt(std::string(100, 'a')) == std::string(77, 'a') + "…");
 }
 
 TEST_CASE("TRY hands on the value or the first error") {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "blockcore/base/excerpt.h"
 #include "blockcore/describe_image.h"
 
 namespace minivmm {
@@ -20,7 +21,7 @@ Result<CacheMode> ParseCacheMode(std::string_view name) {
   if (name == "unsafe") return CacheMode{.no_flush = true};
   return Fail(
       "Invalid cache option: {}; known are none, writeback, writethrough, directsync, unsafe",
-      name.substr(0, 80));
+      Excerpt(name));
 }
 
 Result<Options> DescribeDisk(const DiskOptions& options) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "blockcore/base/excerpt.h"
 #include "blockcore/options.h"
 #include "tools/io/disk.h"
 #include "tools/io/io_manual.h"
@@ -78,7 +79,7 @@ Result<void> CheckAio(std::string_view mode) {
   if (mode == "threads" || mode == "native") {
     return Fail("-i {} is not there: all disk I/O goes through io_uring; leave it out", mode);
   }
-  return Fail("-i {} is unknown: it is io_uring", mode.substr(0, 80));
+  return Fail("-i {} is unknown: it is io_uring", Excerpt(mode));
 }
 
 Result<void> TakeOption(int option, const char* value, Call& call) {
@@ -114,7 +115,7 @@ Result<void> TakeOption(int option, const char* value, Call& call) {
       const std::string_view mode = value;
       call.disk.discard = mode == "unmap" || mode == "on";
       if (*call.disk.discard || mode == "ignore" || mode == "off") return {};
-      return Fail("Invalid discard option: {}; known are unmap and ignore", mode.substr(0, 80));
+      return Fail("Invalid discard option: {}; known are unmap and ignore", Excerpt(mode));
     }
     case 'i':
       return CheckAio(value);
@@ -153,7 +154,7 @@ Result<void> PrintHelp(const std::string& form) {
   } else if (form == "bash") {
     fmt::print("{}", RenderBashCompletion(manual));
   } else {
-    return Fail("--help={} is unknown: it is man, bash or nothing", form.substr(0, 80));
+    return Fail("--help={} is unknown: it is man, bash or nothing", Excerpt(form));
   }
   return {};
 }

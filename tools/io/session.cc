@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "blockcore/base/excerpt.h"
 #include "blockcore/options.h"
 #include "blockcore/sync_request.h"
 #include "tools/io/text.h"
@@ -15,21 +16,12 @@ namespace {
 // A report of one request: bounds what the kernel has to answer at once.
 constexpr uint64_t kZonesInReport = 4096;
 
-// A mistyped word for a message: bounded, and without control characters.
-std::string Printable(std::string_view word) {
-  std::string text(word.substr(0, 80));
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return text;
-}
-
 std::string UnknownCommand(std::string_view name) {
   std::vector<std::string_view> known;
   for (const IoCommand& command : IoCommands()) known.push_back(command.name);
   std::optional<std::string_view> nearest = NearestWord(name, known);
   return fmt::format(
-      "command \"{}\" not found{}\n", Printable(name),
+      "command \"{}\" not found{}\n", Excerpt(name),
       nearest ? fmt::format("; did you mean '{}'?", *nearest) : std::string("; `help` lists them"));
 }
 
@@ -68,7 +60,7 @@ bool IoSession::RunCommand(std::string_view line) {
     return false;
   }
   Result<CommandArguments> parsed = ParseCommandArguments(*command, words[0], arguments);
-  if (!parsed) Complain(Printable(parsed.error().message) + "\n");
+  if (!parsed) Complain(Excerpt(parsed.error().message) + "\n");
   const int left = parsed ? static_cast<int>(parsed->words.size()) : -1;
   if (left < command->min_words || (command->max_words >= 0 && left > command->max_words)) {
     PrintText(CommandUsage(*command));

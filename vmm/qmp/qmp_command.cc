@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "blockcore/base/excerpt.h"
+
 namespace minivmm {
 namespace {
 namespace json = boost::json;
@@ -43,15 +45,6 @@ const QmpCommand* QmpCommands::Find(std::string_view name) const {
   return nullptr;
 }
 
-std::string QmpQuoted(std::string_view text) {
-  constexpr size_t kMaxShown = 80;
-  std::string shown(text.substr(0, kMaxShown));
-  for (char& c : shown) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return shown + (text.size() > kMaxShown ? "…" : "");
-}
-
 Result<void> CheckQmpArguments(const QmpCommand& command, const json::object& arguments) {
   for (const QmpParameter& parameter : command.parameters) {
     const json::value* value = arguments.if_contains(parameter.name);
@@ -68,7 +61,7 @@ Result<void> CheckQmpArguments(const QmpCommand& command, const json::object& ar
       return parameter.name == argument.key();
     });
     if (!known) {
-      return Fail("Parameter '{}' is unexpected", QmpQuoted(argument.key()));
+      return Fail("Parameter '{}' is unexpected", Excerpt(argument.key()));
     }
   }
   return {};

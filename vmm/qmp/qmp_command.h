@@ -65,9 +65,6 @@ class QmpCommands {
   std::vector<QmpCommand> commands_;
 };
 
-// Text of a client's for a message: bounded, and without control characters.
-std::string QmpQuoted(std::string_view text);
-
 // QEMU's texts for what is missing, of the wrong type, or unexpected, in this order.
 Result<void> CheckQmpArguments(const QmpCommand& command, const boost::json::object& arguments);
 

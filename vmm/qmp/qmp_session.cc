@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "blockcore/base/check.h"
+#include "blockcore/base/excerpt.h"
 
 namespace minivmm {
 namespace {
@@ -136,7 +137,7 @@ Result<void> QmpSession::CheckRequest(const json::object& request) const {
         return Fail("QMP input member 'arguments' must be an object");
       }
     } else if (key != "id") {
-      return Fail("QMP input member '{}' is unexpected", QmpQuoted(key));
+      return Fail("QMP input member '{}' is unexpected", Excerpt(key));
     }
   }
   if (!request.contains("execute")) return Fail("QMP input lacks member 'execute'");
@@ -151,7 +152,7 @@ void QmpSession::Execute(std::string_view name, const json::object& arguments) {
   }
   if (command == nullptr) command = commands_.Find(name);
   if (command == nullptr) {
-    Answer(NoSuchCommand(fmt::format("The command {} has not been found", QmpQuoted(name))));
+    Answer(NoSuchCommand(fmt::format("The command {} has not been found", Excerpt(name))));
     return;
   }
   if (Result<void> checked = CheckQmpArguments(*command, arguments); !checked) {
@@ -177,7 +178,7 @@ QmpAnswer QmpSession::Negotiate(const json::object& arguments) {
       }
       if (capability.get_string() == "oob") return QmpFailure("Capability oob not available");
       return QmpFailure(fmt::format("Parameter 'enable' does not accept value '{}'",
-                                    QmpQuoted(capability.get_string())));
+                                    Excerpt(capability.get_string())));
     }
   }
   if (negotiated_) {
