@@ -55,7 +55,8 @@ class DescriptorChain {
 
  private:
   friend class RingChains;
-  friend class Virtqueue;
+  friend class PackedRing;
+  friend class SplitRing;
   DescriptorChain(uint16_t id, uint16_t descriptors, uint16_t slot, std::span<iovec> readable,
                   std::span<iovec> writable)
       : readable_(readable),

@@ -115,22 +115,24 @@ Result<std::optional<DescriptorChain>> PackedRing::Pop(RingChains& chains) {
   }
 }
 
-void PackedRing::Push(uint16_t id, uint16_t descriptors, uint32_t written_bytes) {
+void PackedRing::Push(const DescriptorChain& chain, uint32_t written_bytes) {
   std::byte* target = DescriptorAt(next_used_);
   SharedField<uint32_t>(target + offsetof(Descriptor, length))
       .store(written_bytes, std::memory_order_relaxed);
-  SharedField<uint16_t>(target + offsetof(Descriptor, id)).store(id, std::memory_order_relaxed);
+  SharedField<uint16_t>(target + offsetof(Descriptor, id)).store(chain.id_, std::memory_order_relaxed);
   const uint16_t lap = next_used_.wrap ? kAvailable | kUsed : 0;
+  // Any part counts (virtio 2.8.4), also a status behind data that was not written: then
+  // `written_bytes` is 0.
+  const uint16_t written = chain.writable().empty() ? 0 : kDescriptorWrite;
   // Data and the rest of the descriptor are visible before the flags. Sequentially consistent for
   // NeedsInterrupt: the driver writes its event suppression, then looks at these flags again, with
   // a full barrier between.
   SharedField<uint16_t>(target + offsetof(Descriptor, flags))
-      .store(static_cast<uint16_t>(lap | (written_bytes != 0 ? kDescriptorWrite : 0)),
-             std::memory_order_seq_cst);
-  next_used_ = Advance(next_used_, descriptors);
-  out_ = static_cast<uint16_t>(out_ - descriptors);
+      .store(static_cast<uint16_t>(lap | written), std::memory_order_seq_cst);
+  next_used_ = Advance(next_used_, chain.descriptors_);
+  out_ = static_cast<uint16_t>(out_ - chain.descriptors_);
   // More than a lap is as good as any number: see NeedsInterrupt.
-  if (unsignalled_ < size_) unsignalled_ += descriptors;
+  if (unsignalled_ < size_) unsignalled_ += chain.descriptors_;
 }
 
 bool PackedRing::EnableDoorbell() {

@@ -38,7 +38,7 @@ class PackedRing {
 
   // As in Virtqueue.
   Result<std::optional<DescriptorChain>> Pop(RingChains& chains);
-  void Push(uint16_t id, uint16_t descriptors, uint32_t written_bytes);
+  void Push(const DescriptorChain& chain, uint32_t written_bytes);
   bool EnableDoorbell();
   void DisableDoorbell();
   bool NeedsInterrupt();

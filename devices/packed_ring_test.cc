@@ -91,13 +91,19 @@ TEST_CASE("K-04: the used WRITE flag says whether anything was written") {
   FakeGuest guest;
   VirtqueueDriver driver(guest, 4, kPacked);
   Virtqueue ring = MakeRing(driver);
+  auto used_flag = [&](uint16_t at) { return driver.packed().GetDescriptor(at).flags & kWrite; };
+  // No bytes from the start, but perhaps a status at the end.
   for (uint32_t written : {0u, 5u}) {
     const uint16_t at = driver.packed().next_avail();
     ChainBuilder(driver).Writable(FakeGuest::kBase, 8).Offer();
     ring.Push(PopOne(ring), written);
-    CHECK((driver.packed().GetDescriptor(at).flags & kWrite) == (written ? kWrite : 0));
+    CHECK(used_flag(at) == kWrite);
     CHECK(driver.TakeUsed()->length == written);
   }
+  const uint16_t at = driver.packed().next_avail();
+  ChainBuilder(driver).Readable(FakeGuest::kBase, 8).Offer();
+  ring.Push(PopOne(ring), 0);
+  CHECK(used_flag(at) == 0);
 }
 
 TEST_CASE("K-05: an indirect table is read in order, whatever its flags but WRITE and its ids") {

@@ -130,8 +130,8 @@ Result<void> SplitRing::ReadChain(uint16_t head, RingChains& chains) const {
   }
 }
 
-void SplitRing::Push(uint16_t id, uint16_t, uint32_t written_bytes) {
-  const UsedElement element{id, written_bytes};
+void SplitRing::Push(const DescriptorChain& chain, uint32_t written_bytes) {
+  const UsedElement element{chain.id_, written_bytes};
   std::memcpy(UsedEntry(next_used_), &element, sizeof(element));
   // Release: data and entry are visible before the index. Pairs with the driver's read barrier
   // after it reads used.idx (virtio 2.7.14).

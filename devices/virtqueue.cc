@@ -56,8 +56,7 @@ void Virtqueue::Push(DescriptorChain&& chain, uint32_t written_bytes) {
   State& state = *state_;
   state.chains.TakeBack(chain);
   if (state.broken) return;
-  std::visit([&](auto& ring) { ring.Push(chain.id_, chain.descriptors_, written_bytes); },
-             state.ring);
+  std::visit([&](auto& ring) { ring.Push(chain, written_bytes); }, state.ring);
 }
 
 bool Virtqueue::EnableDoorbell() {

@@ -51,7 +51,7 @@ class Virtqueue {
   Result<std::optional<DescriptorChain>> Pop();
 
   // Gives the chain back: the first `written_bytes` writable bytes of it were written
-  // (virtio 2.7.8.2). The driver sees the entry at once, but is interrupted only by the next
+  // (virtio 2.7.8.2), and something of it if it has any, as a status at the end. The driver sees the entry at once, but is interrupted only by the next
   // NeedsInterrupt.
   void Push(DescriptorChain&& chain, uint32_t written_bytes);
 

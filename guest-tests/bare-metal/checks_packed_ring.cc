@@ -99,6 +99,15 @@ void NothingWrittenNothingClaimed(Disk& disk) {
   REQUIRE_EQ(disk.queue(0).packed_descriptor(0).id, 9);
 }
 
+// The data in front of the status was not written.
+void StatusAloneIsWritten(Disk& disk) {
+  PutRead(disk, 0, 9);
+  header.sector = disk.capacity_sectors();
+  NotifyAndAwait(disk, 0);
+  REQUIRE_EQ(status, kIoError);
+  REQUIRE_EQ(disk.queue(0).packed_descriptor(0).flags & kDescriptorWrite, kDescriptorWrite);
+}
+
 void TableFlagsAreIgnored(Disk& disk) {
   if (!disk.Has(kFeatureIndirect)) SkipCheck("INDIRECT_DESC is not offered");
   Prepare(kIn);
@@ -239,6 +248,8 @@ const Check kChecks[] = {
      ListComesBackAsOne},
     {"K-04", "WRITE in a used descriptor says whether anything was written", kNeeds,
      NothingWrittenNothingClaimed},
+    {"K-04", "WRITE in a used descriptor says so when only the status was written", kNeeds,
+     StatusAloneIsWritten},
     {"K-05", "in an indirect table only WRITE counts", kNeeds, TableFlagsAreIgnored},
     {"K-06", "the driver's flags suppress interrupts", kNeeds, FlagsSuppressInterrupts},
     {"K-06", "the driver's event decides on interrupts with EVENT_IDX", kNeeds,
