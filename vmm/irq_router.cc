@@ -120,15 +120,19 @@ Result<std::unique_ptr<MsiSink>> IrqRouter::CreateMsiSink(uint16_t vector_count)
 
 Result<void> IrqRouter::Route(uint32_t gsi, const MsiMessage& message) {
   std::lock_guard lock(mutex_);
-  auto known = std::ranges::find_if(routes_, [gsi](const kvm_irq_routing_entry& entry) {
+  std::vector<kvm_irq_routing_entry> routes = routes_;
+  auto known = std::ranges::find_if(routes, [gsi](const kvm_irq_routing_entry& entry) {
     return entry.type == KVM_IRQ_ROUTING_MSI && entry.gsi == gsi;
   });
-  if (known != routes_.end()) {
+  if (known != routes.end()) {
     *known = MsiRoute(gsi, message);
   } else {
-    routes_.push_back(MsiRoute(gsi, message));
+    routes.push_back(MsiRoute(gsi, message));
   }
-  return vm_.SetGsiRouting(routes_);
+  TRY_VOID(vm_.SetGsiRouting(routes));
+  // Not before: a route that was refused must not come with the next table.
+  routes_ = std::move(routes);
+  return {};
 }
 
 }  // namespace minivmm
