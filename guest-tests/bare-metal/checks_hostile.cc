@@ -48,7 +48,7 @@ void RequireBroken(Disk& disk) {
   disk.queue(0).Publish();
   disk.pci().Notify(0);
   const bool device_needs_reset =
-      WaitFor([&] { return (disk.pci().Status() & kStatusNeedsReset) != 0; }, 100);
+      WaitFor([&] { return (disk.pci().Status() & kStatusNeedsReset) != 0; }, 300);
   REQUIRE(device_needs_reset);
   RequireWorksAfterReset(disk);
 }
@@ -62,7 +62,7 @@ void RequireBrokenOrRefused(Disk& disk) {
       [&] {
         return (disk.pci().Status() & kStatusNeedsReset) != 0 || disk.queue(0).UsedCount() > 0;
       },
-      100);
+      300);
   REQUIRE(answered);
   REQUIRE(status != kOk);
   RequireWorksAfterReset(disk);
@@ -178,7 +178,7 @@ void IndexJumpsTooFar(Disk& disk) {
   available.index = static_cast<uint16_t>(disk.queue(0).size() + 1);
   disk.pci().Notify(0);
   const bool device_needs_reset =
-      WaitFor([&] { return (disk.pci().Status() & kStatusNeedsReset) != 0; }, 100);
+      WaitFor([&] { return (disk.pci().Status() & kStatusNeedsReset) != 0; }, 300);
   REQUIRE(device_needs_reset);
   RequireWorksAfterReset(disk);
 }

@@ -122,10 +122,11 @@ void MaskedInterruptStaysPending(Disk& disk, Mask mask) {
   disk.Submit(&request, kIn, 0, &data, 1);
   disk.Kick();
   disk.PollAll();
+  const bool became_pending = WaitFor([&] { return disk.pci().IsMsixPending(entry); });
+  REQUIRE(became_pending);
   WaitForStragglers();
   REQUIRE_EQ(request.status, kOk);
   REQUIRE_EQ(disk.QueueInterrupts(0), before);
-  REQUIRE(disk.pci().IsMsixPending(entry));
   mask(false);
   const bool interrupt_came = WaitFor([&] { return disk.QueueInterrupts(0) > before; });
   REQUIRE(interrupt_came);
