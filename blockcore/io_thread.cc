@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <time.h>
 
 #include <algorithm>
@@ -197,14 +196,10 @@ struct IoThread::State {
     wake_operation.done = [](IoOperation& operation, int32_t result) {
       VMM_CHECK(result == sizeof(uint64_t) || result == -EINTR);
       State& state = *static_cast<WakeOperation&>(operation).state;
-      if (!state.stopping) state.ArmWake();
+      if (!state.leaving) state.ArmWake();
     };
     stop_task.state = this;
-    stop_task.run = [](Task& task) {
-      State& state = *static_cast<StopTask&>(task).state;
-      state.stopping = true;
-      state.wake.Notify();  // completes the last read of the eventfd
-    };
+    stop_task.run = [](Task& task) { static_cast<StopTask&>(task).state->stopping = true; };
   }
 
   struct WakeOperation : IoOperation {
@@ -241,8 +236,10 @@ struct IoThread::State {
   Poller* poller = nullptr;
   const uint64_t poll_max_ns;
   const bool one_processor = HasOneProcessor();
-  uint64_t poll_ns = 0;  // for how long polling is worth it, as it seems
-  bool stopping = false;
+  uint64_t poll_ns = 0;    // for how long polling is worth it, as it seems
+  bool stopping = false;   // nobody submits or posts any more but for what is under way
+  bool leaving = false;    // nothing is under way
+  uint64_t elsewhere = 0;  // what other threads do for this one and will post
   WakeOperation wake_operation;
   StopTask stop_task;
   uint64_t doorbell_count = 0;
@@ -395,7 +392,12 @@ void IoThread::State::Loop() {
       Submit(/*wait=*/false);
       continue;
     }
-    if (stopping && in_ring == 0) return;
+    // What is left in the ring is the read of `wake`, which a post from elsewhere needs.
+    if (stopping && !leaving && elsewhere == 0 && in_ring == 1) {
+      leaving = true;
+      wake.Notify();
+    }
+    if (leaving && in_ring == 0) return;
     Idle();
   }
 }
@@ -459,9 +461,7 @@ Result<std::unique_ptr<IoThread>> IoThread::Start(std::string name, uint64_t pol
   io_thread->thread_ = std::thread(
       [&started, &started_or_failed, self = io_thread.get(), thread_name = name.substr(0, 15)] {
         ::pthread_setname_np(::pthread_self(), thread_name.c_str());
-        sigset_t all_signals;
-        ::sigfillset(&all_signals);
-        ::pthread_sigmask(SIG_BLOCK, &all_signals, nullptr);
+        LeaveSignalsToOthers();
         State& state = *self->state_;
         // The ring is made here because the kernel ties it to the thread that makes it.
         Result<io_uring> ring = CreateRing();
@@ -552,6 +552,10 @@ uint64_t IoThread::TurnTimeNs() {
   if (time_ns == 0) time_ns = Now_ns();
   return time_ns;
 }
+
+void IoThread::BeginElsewhere() { ++state_->elsewhere; }
+
+void IoThread::EndElsewhere() { --state_->elsewhere; }
 
 bool IoThread::IsCurrent() const { return current_io_thread == this; }
 

@@ -53,15 +53,15 @@ class IoThread {
   // message says what to do.
   static Result<std::unique_ptr<IoThread>> Start(std::string name, uint64_t poll_max_ns = 0);
 
-  // Waits until all operations in the ring have completed and all posted tasks have run, then
-  // joins. Not on an I/O thread. Doorbells must be unwatched before.
+  // Waits until all operations in the ring have completed, all posted tasks have run and nothing is
+  // done elsewhere for this thread, then joins. Not on an I/O thread. Doorbells must be unwatched before.
   ~IoThread();
 
   IoThread(const IoThread&) = delete;
   IoThread& operator=(const IoThread&) = delete;
 
-  // Any thread, and not after the destructor has begun but for tasks that run on this thread. Runs
-  // the task on the I/O thread, in the order of posting.
+  // Any thread, and not after the destructor has begun but for tasks that run on this thread and for
+  // what BeginElsewhere announced. Runs the task on the I/O thread, in the order of posting.
   void Post(Task& task);
 
   // Any thread but an I/O thread. Runs `work` on the I/O thread and returns when it is done.
@@ -104,6 +104,11 @@ class IoThread {
   // The time of the calling I/O thread's turn (CLOCK_MONOTONIC): read once in each, at the first
   // call, so that requests may be timed at no cost of their own.
   static uint64_t TurnTimeNs();
+
+  // [thread] Another thread begins to do something for this one and will Post; what it posted runs.
+  // The destructor waits for the second.
+  void BeginElsewhere();
+  void EndElsewhere();
 
   // Whether the caller is this I/O thread.
   bool IsCurrent() const;

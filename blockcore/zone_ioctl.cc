@@ -2,7 +2,6 @@
 
 #include <linux/blkzoned.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
@@ -130,6 +129,7 @@ ZoneIoctlThread::~ZoneIoctlThread() {
 }
 
 void ZoneIoctlThread::Submit(IoThread& thread, BlockRequest& request) {
+  thread.BeginElsewhere();
   std::lock_guard lock(mutex_);
   if (free_ == nullptr) {
     Job& fresh = *jobs_.emplace_back(std::make_unique<Job>());
@@ -144,6 +144,7 @@ void ZoneIoctlThread::Submit(IoThread& thread, BlockRequest& request) {
         job.next_job = owner.free_;
         owner.free_ = &job;
       }
+      io_thread.EndElsewhere();
       io_thread.Complete(done_request);
     };
     fresh.next_job = nullptr;
@@ -161,9 +162,7 @@ void ZoneIoctlThread::Submit(IoThread& thread, BlockRequest& request) {
 
 void ZoneIoctlThread::Run() {
   ::pthread_setname_np(::pthread_self(), "zone-ioctl");
-  sigset_t all_signals;
-  ::sigfillset(&all_signals);
-  ::pthread_sigmask(SIG_BLOCK, &all_signals, nullptr);
+  LeaveSignalsToOthers();
   std::vector<std::byte> report_buffer = NewReportBuffer();
   ThreadEntered(ThreadKind::kZoneIoctl);
   std::unique_lock lock(mutex_);

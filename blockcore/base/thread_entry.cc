@@ -1,5 +1,10 @@
 #include "blockcore/base/thread_entry.h"
 
+#include <pthread.h>
+#include <signal.h>
+
+#include <initializer_list>
+
 namespace minivmm {
 namespace {
 
@@ -11,6 +16,13 @@ void SetThreadEntry(void (*on_enter)(ThreadKind kind)) { thread_entry = on_enter
 
 void ThreadEntered(ThreadKind kind) {
   if (thread_entry != nullptr) thread_entry(kind);
+}
+
+void LeaveSignalsToOthers() {
+  sigset_t signals;
+  ::sigfillset(&signals);
+  for (int own : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) ::sigdelset(&signals, own);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
 }  // namespace minivmm

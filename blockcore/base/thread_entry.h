@@ -16,6 +16,10 @@ void SetThreadEntry(void (*on_enter)(ThreadKind kind));
 
 void ThreadEntered(ThreadKind kind);
 
+// From here on, signals for the program go to its other threads. Not those by which the kernel
+// tells this thread of its own mistakes: their handlers put the terminal in order.
+void LeaveSignalsToOthers();
+
 }  // namespace minivmm
 
 #endif  // MINIVMM_BLOCKCORE_BASE_THREAD_ENTRY_H_
