@@ -23,31 +23,59 @@ alignas(kBounceAlignmentBytes) std::byte zeroes[kZeroesBytes];
 
 }  // namespace
 
-// One fsync of a disk at a time and thread. Flushes that come meanwhile wait for its end and share
-// the next one, which begins after all of them came:
+// One fsync of a disk at a time. Flushes that come meanwhile, on whatever thread, wait for its end and
+// share the next one, which begins after all of them came:
 //
 //   flush 1 ─▶ ├── fsync ──┤├── fsync ──┤
 //   flushes 2, 3, 4 ─▶ · · · ▲ for them all
+//
+// With two at once the kernel could tell one of them of an error, and the other that all is well.
 void DiskTransfer::Operation::StartFlush() {
-  std::vector<Operation*>& flushes = Pool().flushes;
-  for (Operation* running : flushes) {
-    if (running->options == options) {
-      next_waiting = std::exchange(running->came_since, this);
+  {
+    std::lock_guard lock(flushes->mutex);
+    if (flushes->running) {
+      next_waiting = std::exchange(flushes->came_since, this);
+      thread->BeginElsewhere();
       return;
     }
+    flushes->running = true;
   }
-  flushes.push_back(this);
   StartCommand();
 }
 
-// This one and those that shared its fsync.
+// This one and those that shared its fsync; then the next fsync, if any wait for one.
 void DiskTransfer::Operation::FinishFlushes(BlockStatus status) {
-  std::erase(Pool().flushes, this);
-  Operation* waited = std::exchange(came_since, nullptr);
-  for (Operation* flush = this; flush != nullptr;) {
-    std::exchange(flush, flush->next_waiting)->Finish(status);
+  Operation* waited;
+  {
+    std::lock_guard lock(flushes->mutex);
+    flushes->failed |= status != BlockStatus::kOk;
+    // The kernel has told of the error once.
+    if (flushes->failed) status = BlockStatus::kIoError;
+    waited = std::exchange(flushes->came_since, nullptr);
+    flushes->running = waited != nullptr;
   }
-  if (waited != nullptr) waited->StartFlush();
+  Operation* shared = next_waiting;
+  Finish(status);
+  while (shared != nullptr) {
+    Operation& each = *std::exchange(shared, shared->next_waiting);
+    each.shared_status = status;
+    each.GoOn(&Operation::FinishShared);
+  }
+  if (waited != nullptr) waited->GoOn(&Operation::StartCommand);
+}
+
+void DiskTransfer::Operation::FinishShared() { Finish(shared_status); }
+
+// The wait of a flush is over: `step` is the next, on the flush's own thread.
+void DiskTransfer::Operation::GoOn(void (Operation::*step)()) {
+  next_step.flush = this;
+  next_step.step = step;
+  next_step.run = [](Task& task) {
+    const Step& due = static_cast<Step&>(task);
+    due.flush->thread->EndElsewhere();
+    (due.flush->*due.step)();
+  };
+  thread->IsCurrent() ? next_step.run(next_step) : thread->Post(next_step);
 }
 
 void DiskTransfer::Operation::StartCommand() {
@@ -69,10 +97,7 @@ void DiskTransfer::Operation::StartCommand() {
 void DiskTransfer::Operation::OnCommandDone(int32_t command_result) {
   const bool is_flush = request->op == BlockOp::kFlush;
   if (command_result >= 0) {
-    // Of two flushes at once, the kernel tells one of the error: the other must not be believed.
-    if (!is_flush) return Finish(BlockStatus::kOk);
-    FinishFlushes(flush_failed->load(std::memory_order_relaxed) ? BlockStatus::kIoError
-                                                                : BlockStatus::kOk);
+    is_flush ? FinishFlushes(BlockStatus::kOk) : Finish(BlockStatus::kOk);
   } else if (RetriesAfter(-command_result)) {
     StartCommand();
   } else if (request->op == BlockOp::kWriteZeroes && command_result == -EOPNOTSUPP) {
@@ -84,7 +109,6 @@ void DiskTransfer::Operation::OnCommandDone(int32_t command_result) {
         ErrnoText(-command_result),
         is_flush ? "; all flushes fail from now on, because written data may be lost" : "");
     if (!is_flush) return Finish(StatusFromErrno(-command_result, options->zoned));
-    flush_failed->store(true, std::memory_order_relaxed);
     // A flush cannot be unsupported: who asks for one must know that the data is not safe.
     FinishFlushes(BlockStatus::kIoError);
   }

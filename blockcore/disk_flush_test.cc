@@ -1,14 +1,17 @@
 // Flushes of one disk that come while one is under way share the next fsync. The host's part is
 // counted, and failed, by FailingHost.
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <latch>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "blockcore/base/temporary.h"
@@ -137,6 +140,111 @@ TEST_CASE("A flush is not answered by an fsync that began before it came") {
   run.done.wait();
   thread->RunAndWait([] {});
   CHECK(host.kinds() == std::vector<Kind>{Kind::kSync, Kind::kWrite, Kind::kSync});
+}
+
+// A flush that its own thread submits when it is told to.
+struct ThreadFlush : Task {
+  ThreadFlush(IoThread& thread_in, BlockNode& node_in) : thread(thread_in), node(node_in) {
+    request.op = BlockOp::kFlush;
+    request.PushCompletion(
+        [](void* self, BlockRequest&) { static_cast<ThreadFlush*>(self)->done.count_down(); },
+        this);
+    run = [](Task& task) {
+      auto& self = static_cast<ThreadFlush&>(task);
+      self.node.Submit(self.thread, self.request);
+      self.submitted.count_down();
+    };
+  }
+  BlockStatus Wait() {
+    done.wait();
+    thread.RunAndWait([] {});
+    return request.status;
+  }
+  IoThread& thread;
+  BlockNode& node;
+  BlockRequest request{};
+  std::latch submitted{1};
+  std::latch done{1};
+};
+
+TEST_CASE("Flushes of several threads share an fsync, too") {
+  TestFile file;
+  auto node = file.Open();
+  auto first_thread = std::move(*IoThread::Start("first"));
+  auto second_thread = std::move(*IoThread::Start("second"));
+  Host host;
+  ThreadFlush first(*first_thread, *node), second(*second_thread, *node),
+      third(*second_thread, *node);
+  // The fsync of the first is not looked at before the others have come.
+  first_thread->RunAndWait([&] {
+    first.run(first);
+    second_thread->Post(second);
+    second_thread->Post(third);
+    second.submitted.wait();
+    third.submitted.wait();
+  });
+  CHECK(first.Wait() == BlockStatus::kOk);
+  CHECK(second.Wait() == BlockStatus::kOk);
+  CHECK(third.Wait() == BlockStatus::kOk);
+  CHECK(host.kinds() == std::vector<Kind>(2, Kind::kSync));
+}
+
+TEST_CASE("An error that one thread's fsync was told is not believed away by another's") {
+  TestFile file;
+  auto node = file.Open();
+  auto first_thread = std::move(*IoThread::Start("first"));
+  auto second_thread = std::move(*IoThread::Start("second"));
+  std::atomic<int> syncs = 0;
+  FailingHost host([&](const HostOperation& operation) {
+    // As the kernel does: the first learns of the error, then it is forgotten.
+    return operation.kind == Kind::kSync && ++syncs == 1 ? HostOutcome::Fail(EIO) : HostOutcome{};
+  });
+  ThreadFlush first(*first_thread, *node), second(*second_thread, *node);
+  struct Filler : IoOperation {
+    Filler() {
+      done = [](IoOperation&, int32_t) {};
+    }
+  };
+  std::vector<Filler> fillers(300);
+  first_thread->RunAndWait([&] {
+    first.run(first);
+    // The ring is full: the fsync goes to the kernel in this turn, which handles no completion.
+    for (Filler& filler : fillers) {
+      ::io_uring_prep_cancel(&first_thread->Prepare(filler), nullptr, 0);
+    }
+    REQUIRE(syncs == 1);
+    second_thread->Post(second);
+    second.submitted.wait();
+    // Time for an answer that should not come yet.
+    for (int i = 0; i < 100 && !second.done.try_wait(); ++i) ::usleep(1000);
+  });
+  CHECK(first.Wait() == BlockStatus::kIoError);
+  CHECK(second.Wait() == BlockStatus::kIoError);
+}
+
+TEST_CASE("A thread does not end before a flush that waits for another thread's fsync") {
+  TestFile file;
+  auto node = file.Open();
+  auto first_thread = std::move(*IoThread::Start("first"));
+  auto second_thread = std::move(*IoThread::Start("second"));
+  ThreadFlush first(*first_thread, *node), second(*second_thread, *node);
+  std::latch ending{1};
+  std::thread end;
+  first_thread->RunAndWait([&] {
+    first.run(first);
+    second_thread->Post(second);
+    second.submitted.wait();
+    // Nobody waits for the second flush, as for one that a node sends by itself.
+    end = std::thread([&] {
+      ending.count_down();
+      second_thread.reset();
+    });
+    ending.wait();
+    ::usleep(20'000);
+  });
+  end.join();
+  CHECK(second.done.try_wait());
+  CHECK(first.Wait() == BlockStatus::kOk);
 }
 
 }  // namespace

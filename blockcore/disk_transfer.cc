@@ -103,8 +103,9 @@ void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) {
       // The kernel reports that it lost written data to one fsync, and then forgets: the next one
       // succeeds, though the data is gone (or, worse, still stands in the page cache as if it had
       // been written). So it is for us to remember, until the node is opened anew.
-      if (!options_.no_flush && flush_failed_.load(std::memory_order_relaxed)) {
-        request.status = BlockStatus::kIoError;
+      if (!options_.no_flush) {
+        std::lock_guard lock(flushes_.mutex);
+        if (flushes_.failed) request.status = BlockStatus::kIoError;
       }
       nothing_to_do = options_.no_flush || request.status != BlockStatus::kOk;
       break;
@@ -122,7 +123,7 @@ void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) {
 
   ThreadPool& pool = Pool();
   Operation& operation = pool.Take();
-  operation.flush_failed = &flush_failed_;
+  operation.flushes = &flushes_;
   operation.options = &options_;
   operation.thread = &thread;
   operation.request = &request;

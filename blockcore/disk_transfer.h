@@ -1,7 +1,6 @@
 // DiskTransfer carries reads, writes (also of zeroes), flushes and discards of one open file or
 // block device into an I/O thread's ring; `file` and `host_device` are made of it. Any number of I/O
-// threads may use one DiskTransfer at the same time; its only state that changes is that a flush
-// failed.
+// threads may use one DiskTransfer at the same time; its only state that changes is about flushes.
 //
 //   request ─▶ aligned for the descriptor?
 //                yes: the request's own buffers go to the kernel
@@ -14,8 +13,8 @@
 #ifndef MINIVMM_BLOCKCORE_DISK_TRANSFER_H_
 #define MINIVMM_BLOCKCORE_DISK_TRANSFER_H_
 
-#include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -60,13 +59,20 @@ class DiskTransfer {
  private:
   struct Operation;
   struct ThreadPool;
+  // One fsync at a time, whatever threads the flushes are of.
+  struct Flushes {
+    std::mutex mutex;
+    bool running = false;
+    Operation* came_since = nullptr;  // those that came since it began, by `next_waiting`
+    bool failed = false;
+  };
 
   static ThreadPool& Pool();
 
   bool IsAligned(const BlockRequest& request) const;
 
   DiskTransferOptions options_;
-  std::atomic<bool> flush_failed_ = false;
+  Flushes flushes_;
 };
 
 // A node that is one open file or one device without zones.

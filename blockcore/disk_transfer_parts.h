@@ -1,5 +1,5 @@
 // The moving parts of DiskTransfer, shared by its source files and by nobody else. All of it belongs
-// to one I/O thread.
+// to one I/O thread, but that flushes of several share an fsync.
 //
 //   Operation    one request, from Submit until it completes
 //   ThreadPool   what an I/O thread keeps for reuse, for all its disks
@@ -8,7 +8,6 @@
 
 #include <sys/uio.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -94,11 +93,13 @@ struct DiskTransfer::Operation : IoOperation {
   void OnZeroesWritten(int32_t result);
   void StartZeroes();
   void FinishFlushes(BlockStatus status);
+  void FinishShared();
+  void GoOn(void (Operation::*step)());
   void Finish(BlockStatus status);
 
   uint64_t RemainingBytes() const { return request->length_bytes - done_bytes; }
 
-  std::atomic<bool>* flush_failed = nullptr;
+  Flushes* flushes = nullptr;
   const DiskTransferOptions* options = nullptr;
   IoThread* thread = nullptr;
   BlockRequest* request = nullptr;
@@ -112,7 +113,12 @@ struct DiskTransfer::Operation : IoOperation {
   uint32_t piece_bytes = 0;
 
   Operation* next_waiting = nullptr;  // for a bounce buffer, or of flushes that go together
-  Operation* came_since = nullptr;    // of a flush under way: those that came after it began
+
+  struct Step : Task {
+    Operation* flush = nullptr;
+    void (Operation::*step)() = nullptr;
+  } next_step;                                   // of a flush that waited
+  BlockStatus shared_status = BlockStatus::kOk;  // of the fsync that it waited for
 };
 
 // What an I/O thread keeps for reuse, for all its disks.
@@ -162,7 +168,6 @@ struct DiskTransfer::ThreadPool {
 
   std::vector<std::unique_ptr<Operation>> operations;
   std::vector<Operation*> free_operations;
-  std::vector<Operation*> flushes;  // under way: one of each disk
   std::vector<BounceBuffer> free_buffers;
   size_t buffer_count = 0;
   Operation* first_waiting = nullptr;
