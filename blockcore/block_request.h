@@ -104,7 +104,7 @@ struct BlockRequest {
   // Runs the newest frame; true when the next one is to be run as well, false when the request is
   // none of the caller's business any more: it was the last frame (the request may be gone), or the
   // frame pushed a frame again to submit the request once more or to hold it, and
-  // IoThread::Complete will bring it back. Only IoThread calls it.
+  // IoThread::Complete will bring it back. Only IoThread and HeldRequests call it.
   bool RunCompletion() {
     VMM_CHECK(frame_count_ > 0);
     int left = --frame_count_;

@@ -594,5 +594,32 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("What waits after an error goes before what came into the ring since") {
+  ZonedFile disk;
+  disk.Stop();
+  Description description("driver=zoned,file.driver=file,file.filename=" + disk.path);
+  description.backend->SetErrorPolicy({.writes = OnError::kEnospc});
+  VirtioBlkDriver driver(*description.backend, {.name = "d", .poll_max_ns = 0});
+  driver.Activate();
+  uint64_t held = 0, next = 0;
+  {
+    FailingHost host([](const HostOperation& asked) {
+      return asked.kind == Kind::kWrite ? HostOutcome::Fail(ENOSPC) : HostOutcome{};
+    });
+    held = driver.Offer(Header(kBlkTypeOut, 2 * kZone / 512) + Bytes(4096, 1), 1);
+    driver.Ring();
+    while (!driver.device->HoldsRequests()) ::usleep(1000);
+    ::usleep(20'000);  // asleep again
+    // A vCPU is stopped after it wrote the available index, before it rings.
+    next = driver.Offer(Header(kBlkTypeOut, (2 * kZone + 4096) / 512) + Bytes(4096, 2), 1);
+  }
+  driver.device->RetryHeld();
+  driver.Ring();
+  driver.WaitUsed();
+  driver.WaitUsed();
+  CHECK(driver.guest.Load<uint8_t>(held) == kBlkStatusOk);
+  CHECK(driver.guest.Load<uint8_t>(next) == kBlkStatusOk);
+}
+
 }  // namespace
 }  // namespace minivmm
