@@ -19,6 +19,7 @@ constexpr size_t kHeaderCrcOffset = 12;
 constexpr size_t kPageCrcOffset = 4;
 constexpr size_t kPageRecordsOffset = 32;
 constexpr size_t kRecordBytes = 16;
+constexpr uint64_t kMaxSequence = (uint64_t{1} << 63) - 1;
 static_assert(kPageRecordsOffset + kZonesPerPage * kRecordBytes == kZonedPageBytes);
 
 void PutText(std::span<std::byte> bytes, size_t offset, std::string_view text) {
@@ -267,6 +268,10 @@ Result<TablePage> DecodeTablePage(const ZonedHeader& header, uint32_t page,
   }
   TablePage result;
   result.sequence = LoadLe<uint64_t>(bytes, 16);
+  // One that commits could count past its end would make an older page the newer one.
+  if (result.sequence == 0 || result.sequence > kMaxSequence) {
+    return Fail("page {} of the zone table has an impossible sequence ({})", page, result.sequence);
+  }
   const uint32_t first = page * kZonesPerPage;
   const uint32_t count = std::min(kZonesPerPage, header.geometry.zone_count() - first);
   for (uint32_t i = 0; i < count; ++i) {

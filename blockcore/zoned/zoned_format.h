@@ -26,7 +26,7 @@
 //      56  8  largest append, bytes                   0  4  magic "ZPAG"
 //      64  4  zone count                              4  4  CRC-32C of the 4 KiB, this field as 0
 //      68  4  conventional zones, the first ones      8  8  first 8 bytes of the image id
-//      72  4  max open zones, 0 = no limit           16  8  sequence, from 1
+//      72  4  max open zones, 0 = no limit           16  8  sequence, 1 to 2^63 - 1
 //      76  4  max active zones, 0 = no limit         24  4  page index
 //      80  4  logical block, bytes                   28  4  0
 //      84  4  physical block, bytes                  32     254 zone records; then zeroes
@@ -153,7 +153,7 @@ ZonedPage EncodeTablePage(const ZonedHeader& header, uint32_t page, uint64_t seq
 // Whether the page was written for this place in this image, and is undamaged.
 bool IsIntactTablePage(const ZonedHeader& header, uint32_t page,
                        std::span<const std::byte, kZonedPageBytes> bytes);
-// Fails when the page is not intact or a record cannot be.
+// Fails when the page is not intact, or its sequence or a record cannot be.
 Result<TablePage> DecodeTablePage(const ZonedHeader& header, uint32_t page,
                                   std::span<const std::byte, kZonedPageBytes> bytes);
 

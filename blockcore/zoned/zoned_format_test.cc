@@ -264,6 +264,25 @@ TEST_CASE("A table page that is torn, elsewhere or of another image is refused")
   CHECK_FALSE(IsIntactTablePage(header, 0, ZonedPage{}));
 }
 
+TEST_CASE("A sequence that cannot be is refused") {
+  const ZonedHeader header = SampleHeader();
+  auto refusal = [&header](uint64_t sequence) {
+    const std::vector<ZoneRecord> records(1001 - 3 * kZonesPerPage);
+    const ZonedPage page = EncodeTablePage(header, 3, sequence, records);
+    CHECK(IsIntactTablePage(header, 3, page));
+    auto decoded = DecodeTablePage(header, 3, page);
+    return decoded ? std::string() : decoded.error().message;
+  };
+  constexpr uint64_t kEnd = uint64_t{1} << 63;
+  CHECK(refusal(1) == "");
+  CHECK(refusal(kEnd - 1) == "");
+  CHECK(refusal(0) == "page 3 of the zone table has an impossible sequence (0)");
+  CHECK(refusal(kEnd) ==
+        "page 3 of the zone table has an impossible sequence (9223372036854775808)");
+  CHECK(refusal(UINT64_MAX) ==
+        "page 3 of the zone table has an impossible sequence (18446744073709551615)");
+}
+
 TEST_CASE("A record that cannot be is refused") {
   ZonedHeader header = SampleHeader();
   auto accepts = [&header](uint32_t zone, const ZoneRecord& record) {
