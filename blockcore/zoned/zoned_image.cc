@@ -117,7 +117,7 @@ ZonedImage::Ticket& ZonedImage::TakeTicket(IoThread& thread, BlockRequest& reque
   ticket.request = &request;
   ticket.done_bytes = 0;
   ticket.gap_is_clear = false;
-  ticket.commit_failed = false;
+  ticket.commit_status = BlockStatus::kOk;
   return ticket;
 }
 
@@ -152,10 +152,11 @@ void ZonedImage::Transfer(Ticket& ticket, std::unique_lock<std::mutex> lock) {
         return;
       case Step::kDone:
       case Step::kFail:
+        request.status =
+            step == Step::kDone ? BlockStatus::kOk : StatusOfChildFailure(ticket.commit_status);
         GiveTicket(ticket);
         lock.unlock();
         Perform(turn);
-        request.status = step == Step::kDone ? BlockStatus::kOk : BlockStatus::kIoError;
         thread.Complete(request);
         return;
     }
@@ -187,7 +188,7 @@ ZonedImage::Step ZonedImage::PlanWrite(Ticket& ticket, uint64_t within_bytes, ui
   if (before.slot == kNoSlot) {
     StartSweep(turn);
     if (!table_.SlotForWrite(ticket.zone)) {
-      if (ticket.commit_failed || !SlotsWillReturn()) {
+      if (ticket.commit_status != BlockStatus::kOk || !SlotsWillReturn()) {
         LOG_RATE_LIMITED("zoned: a write to zone {} failed: the image has no room", ticket.zone);
         return Step::kFail;
       }
@@ -278,10 +279,10 @@ bool ZonedImage::SlotsWillReturn() const {
   return commit_active_ || sweep_ != Sweep::kIdle || table_.retired_slots() != 0;
 }
 
-void ZonedImage::ResumeSlotWaiters(bool commit_failed, Turn& turn) {
+void ZonedImage::ResumeSlotWaiters(BlockStatus commit_status, Turn& turn) {
   while (Ticket* ticket = slot_waiters_) {
     slot_waiters_ = ticket->next_ticket;
-    ticket->commit_failed = commit_failed;
+    ticket->commit_status = commit_status;
     ticket->next_ticket = std::exchange(turn.resumed, ticket);
   }
 }

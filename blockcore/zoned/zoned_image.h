@@ -102,7 +102,7 @@ class ZonedImage : public BlockNode {
   void LeaveSlot(Ticket& ticket, Turn& turn);
   BlockStatus ChangeZone(BlockOp op, uint64_t offset_bytes);
   bool SlotsWillReturn() const;
-  void ResumeSlotWaiters(bool commit_failed, Turn& turn);
+  void ResumeSlotWaiters(BlockStatus commit_status, Turn& turn);
   void StartCommit(Turn& turn);
   void EndCommit(BlockStatus status, Turn& turn);
   void StartSweep(Turn& turn);

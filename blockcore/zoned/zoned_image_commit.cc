@@ -104,12 +104,12 @@ void ZonedImage::EndCommit(BlockStatus status, Turn& turn) {
     ticket->request->status = ok ? BlockStatus::kOk : StatusOfChildFailure(status);
     ticket->next_ticket = std::exchange(turn.finished, ticket);
   }
-  if (!ok) ResumeSlotWaiters(/*commit_failed=*/true, turn);
+  if (!ok) ResumeSlotWaiters(status, turn);
   // After a failure only a flush tries again, so that a broken medium does not keep us busy.
   const size_t worth_it = slot_waiters_ != nullptr ? 1 : kManyRetiredSlots;
   if (flush_waiters_ != nullptr || (ok && table_.retired_slots() >= worth_it)) StartCommit(turn);
   StartSweep(turn);
-  if (!SlotsWillReturn()) ResumeSlotWaiters(/*commit_failed=*/false, turn);
+  if (!SlotsWillReturn()) ResumeSlotWaiters(BlockStatus::kOk, turn);
 }
 
 // ---- sweep
@@ -173,7 +173,7 @@ void ZonedImage::EndPunch(BlockStatus status, Turn& turn) {
     StartSweep(turn);
   }
   // Those who find none see for themselves whether there is something left to wait for.
-  ResumeSlotWaiters(/*commit_failed=*/false, turn);
+  ResumeSlotWaiters(BlockStatus::kOk, turn);
 }
 
 void ZonedImage::NotifyIfIdle() {

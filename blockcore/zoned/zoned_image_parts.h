@@ -29,10 +29,10 @@ struct ZonedImage::Ticket : Task {
   uint64_t done_bytes = 0;
   uint64_t piece_bytes = 0;
   uint32_t zone = 0;
-  uint8_t epoch = 0;           // of the piece at the child
-  bool clears_gap = false;     // the piece at the child makes zeroes of what a write will jump over
-  bool gap_is_clear = false;   // and has done so
-  bool commit_failed = false;  // while it waited for a slot
+  uint8_t epoch = 0;          // of the piece at the child
+  bool clears_gap = false;    // the piece at the child makes zeroes of what a write will jump over
+  bool gap_is_clear = false;  // and has done so
+  BlockStatus commit_status = BlockStatus::kOk;  // of a commit while it waited for a slot
   BlockRequest piece;
   std::vector<iovec> slice;
 };

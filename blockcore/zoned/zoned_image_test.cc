@@ -496,6 +496,10 @@ TEST_CASE("A write that finds no slot and cannot hope for one fails") {
     return request.op == BlockOp::kFlush ? BlockStatus::kIoError : BlockStatus::kOk;
   });
   CHECK(f.Write(5 * kZone, Pattern(512, 2)) == BlockStatus::kIoError);
+  f.disk.set_fault([](const BlockRequest& request) {
+    return request.op == BlockOp::kWrite ? BlockStatus::kNoSpace : BlockStatus::kOk;
+  });
+  CHECK(f.Write(5 * kZone, Pattern(512, 2)) == BlockStatus::kNoSpace);
   // Or the hole cannot be punched.
   f.disk.set_fault([](const BlockRequest& request) {
     return request.op == BlockOp::kDiscard ? BlockStatus::kIoError : BlockStatus::kOk;
@@ -640,13 +644,18 @@ TEST_CASE("What cannot be opened is refused with a reason and left untouched") {
 }
 
 TEST_CASE("A host that cannot punch holes is found out at once") {
-  Fixture f;
-  REQUIRE(f.Open() == "");
-  f.Write(5 * kZone, Pattern(512, 1));  // beyond what was committed: to be punched
-  f.disk.set_fault([](const BlockRequest& request) {
-    return request.op == BlockOp::kDiscard ? BlockStatus::kUnsupported : BlockStatus::kOk;
-  });
-  CHECK(f.Open().find("cannot punch a hole") != std::string::npos);
+  for (bool written : {false, true}) {
+    CAPTURE(written);
+    Fixture f;
+    if (written) {
+      REQUIRE(f.Open() == "");
+      f.Write(5 * kZone, Pattern(512, 1));  // beyond what was committed: to be punched
+    }
+    f.disk.set_fault([](const BlockRequest& request) {
+      return request.op == BlockOp::kDiscard ? BlockStatus::kUnsupported : BlockStatus::kOk;
+    });
+    CHECK(f.Open().find("cannot punch a hole") != std::string::npos);
+  }
 }
 
 TEST_CASE("A large disk is made and opened with few operations") {

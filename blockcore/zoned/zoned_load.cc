@@ -149,9 +149,10 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
   // may still name them.
   TRY_VOID(io.Flush());
   const uint64_t used_end = contents.header.SlotOffset(contents.table.first_untouched_slot());
-  if (used_end < medium.capacity_bytes) {
-    TRY_VOID(io.Discard(used_end, medium.capacity_bytes - used_end));
-  }
+  uint64_t end = medium.capacity_bytes;
+  // Behind the end it costs nothing, and a host that cannot do it is found out before a reset is.
+  if (medium.grows) end = std::max<uint64_t>(end, used_end + medium.logical_block_bytes);
+  if (used_end < end) TRY_VOID(io.Discard(used_end, end - used_end));
   if (contents.damaged_header_copy) {
     TRY_VOID(
         io.Write(*contents.damaged_header_copy * kZonedPageBytes, EncodeHeader(contents.header)));

@@ -38,8 +38,8 @@ struct ZonedContents {
 Result<ZonedContents> LoadZonedContents(SyncIo& io);
 
 // Makes what was loaded fit for writing: brings to stable storage what was read, writes the damaged
-// copies anew, and gives back the space behind the last slot in use. Slots between those in use are
-// left to the caller (ZonedTable::TakeStraySlots).
+// copies anew, and gives back the space behind the last slot in use. Fails when the medium cannot
+// punch holes. Slots between those in use are left to the caller (ZonedTable::TakeStraySlots).
 Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents);
 
 // One commit: afterwards the medium says what the table says, and slots taken away are punched and
