@@ -55,17 +55,6 @@ Result<void> WriteAll(int fd, uint64_t offset_bytes, std::span<const std::byte> 
   return {};
 }
 
-// A new name is on stable storage when its directory is.
-Result<void> SyncDirectoryOf(const std::string& path) {
-  std::filesystem::path directory = std::filesystem::path(path).parent_path();
-  if (directory.empty()) directory = ".";
-  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd || ::fsync(fd.get()) != 0) {
-    return Fail("cannot bring its directory to stable storage: {}", ErrnoText(errno));
-  }
-  return {};
-}
-
 Result<void> FillFile(int fd, const ZonedHeader& header) {
   if (::ftruncate(fd, 0) != 0 ||
       ::ftruncate(fd, static_cast<off_t>(header.data_offset_bytes())) != 0) {
@@ -97,6 +86,16 @@ Result<void> CreateZonedImage(const std::string& path, const ZonedGeometry& geom
                               bool overwrite) {
   Result<void> done = Create(path, geometry, overwrite);
   if (!done) return Fail("cannot create zoned image '{}': {}", path, done.error().message);
+  return {};
+}
+
+Result<void> SyncDirectoryOf(const std::string& path) {
+  std::filesystem::path directory = std::filesystem::path(path).parent_path();
+  if (directory.empty()) directory = ".";
+  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd || ::fsync(fd.get()) != 0) {
+    return Fail("cannot bring its directory to stable storage: {}", ErrnoText(errno));
+  }
   return {};
 }
 

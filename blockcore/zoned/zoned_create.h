@@ -20,6 +20,9 @@ namespace minivmm {
 Result<void> CreateZonedImage(const std::string& path, const ZonedGeometry& geometry,
                               bool overwrite = false);
 
+// Brings the name `path` of a new file to stable storage.
+Result<void> SyncDirectoryOf(const std::string& path);
+
 // The bytes of a fresh image, in order of offsets from 0 to header.data_offset_bytes() in large
 // pieces; the header comes last, so that nothing looks like an image before it is one. Stops at the
 // first error of `write`.

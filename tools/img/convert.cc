@@ -60,8 +60,8 @@ Result<uint64_t> ToPlainFile(const Arguments& arguments, DiskSource& source,
   if (source.zones().empty()) {
     return Fail("neither of the two has zones: copy it with: cp --sparse=always");
   }
-  TRY(OutputFile file, OutputFile::Create(path, arguments.Has("force")));
-  TRY_VOID(file.SetSize(source.capacity_bytes()));
+  TRY(OutputFile file, OutputFile::Open(path, arguments.Has("force")));
+  TRY_VOID(file.Clear(source.capacity_bytes()));
   TRY(const uint64_t moved, CopyToFile(source, file, what));
   TRY_VOID(file.Commit());
   return moved;

@@ -67,7 +67,7 @@ struct ZoneGoal {
   uint64_t write_to_bytes = 0;  // zeroes are written up to here
   uint64_t end_bytes = 0;       // of what can be written
   bool conventional = false;
-  bool finish = false;
+  enum class Finish { kNo, kIfWritten, kYes } finish = Finish::kNo;
 };
 
 class ZoneWriter {
@@ -99,7 +99,10 @@ class ZoneWriter {
     }
     TRY_VOID(WriteZeroes(written_to, goal.write_to_bytes));
     written_to = std::max(written_to, goal.write_to_bytes);
-    if (!goal.finish || written_to == goal.end_bytes) return {};
+    const bool finish =
+        goal.finish == ZoneGoal::Finish::kYes ||
+        (goal.finish == ZoneGoal::Finish::kIfWritten && written_to != goal.start_bytes);
+    if (!finish || written_to == goal.end_bytes) return {};
     return target_.io->ChangeZone(BlockOp::kZoneFinish, goal.start_bytes);
   }
 
@@ -131,14 +134,15 @@ ZoneGoal GoalFor(DiskSource& source, const ZonedTarget& target, uint32_t zone) {
         AlignUp(std::clamp(source.capacity_bytes(), goal.start_bytes, goal.end_bytes),
                 g.write_granularity_bytes);
     // Whole zones of zeroes stay empty.
-    goal.finish = !goal.conventional && g.max_active_zones != 0 &&
-                  source.NextData(goal.start_bytes, goal.data_end_bytes) < goal.data_end_bytes;
+    if (!goal.conventional && g.max_active_zones != 0) goal.finish = ZoneGoal::Finish::kIfWritten;
   } else {
     goal.data_end_bytes = source.zones()[zone].data_end_bytes;
-    goal.finish = source.zones()[zone].full;
+    if (source.zones()[zone].full) goal.finish = ZoneGoal::Finish::kYes;
     goal.write_to_bytes = source.zones()[zone].descriptor.write_pointer_bytes;
   }
-  if (target.sparse && (goal.conventional || goal.finish)) goal.write_to_bytes = 0;
+  if (target.sparse && (goal.conventional || goal.finish == ZoneGoal::Finish::kYes)) {
+    goal.write_to_bytes = 0;
+  }
   return goal;
 }
 
@@ -200,12 +204,12 @@ Result<uint64_t> CopyToZones(DiskSource& source, const ZonedTarget& target,
                              const std::string& what) {
   Progress progress(what, TotalBytes(source));
   ZoneWriter writer(source, target, progress);
-  // A zone is active while it is written, also one that ends up full: those come first, while no
-  // others take up the limit of active zones.
+  // A device's zone is active while it is written, also one that ends up full: those come first,
+  // while no others take up the limit of active zones.
   for (bool full : {true, false}) {
     for (uint32_t zone = 0; zone < target.geometry.zone_count(); ++zone) {
       const ZoneGoal goal = GoalFor(source, target, zone);
-      if (goal.finish != full) continue;
+      if ((goal.finish != ZoneGoal::Finish::kNo) != full) continue;
       if (Result<void> written = writer.Write(goal); !written) {
         return Fail("zone {}: {}", zone, written.error().message);
       }

@@ -10,7 +10,8 @@
 #include "blockcore/file.h"
 #include "blockcore/file_lock.h"
 #include "blockcore/host_device.h"
-#include "blockcore/zoned/zoned.h"
+#include "blockcore/zoned/zoned_create.h"
+#include "blockcore/zoned/zoned_image.h"
 
 namespace minivmm {
 namespace {
@@ -66,9 +67,10 @@ Result<OpenedDisk> OpenImageFile(const std::string& path, Access access) {
 Result<OpenedDisk> OpenZonedDisk(const std::string& path) {
   TRY(OpenedDisk disk, OpenImageFile(path, Access::kWrite));
   disk.child = std::move(disk.node);
-  Result<std::unique_ptr<BlockNode>> zoned = OpenZoned(*disk.child, {});
-  if (!zoned) return Fail("'{}': {}", path, zoned.error().message);
-  disk.node = std::move(*zoned);
+  Result<std::unique_ptr<ZonedImage>> image =
+      ZonedImage::Open(*disk.thread, *disk.child, /*read_only=*/false);
+  if (!image) return Fail("cannot use '{}' as a zoned image: {}", path, image.error().message);
+  disk.node = std::move(*image);
   disk.io = std::make_unique<SyncIo>(*disk.thread, *disk.node);
   return disk;
 }
@@ -107,10 +109,11 @@ Result<DiskKind> LookAt(const std::string& path) {
   return LooksZoned(first) ? DiskKind::kZonedImage : DiskKind::kPlainFile;
 }
 
-Result<OutputFile> OutputFile::Create(const std::string& path, bool overwrite) {
+Result<OutputFile> OutputFile::Open(const std::string& path, bool overwrite) {
   constexpr mode_t kMode = 0666;  // less the umask
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode));
-  if (!fd && errno == EEXIST) {
+  const bool created = static_cast<bool>(fd);
+  if (!created && errno == EEXIST) {
     if (!overwrite) {
       return Fail("cannot create '{}': it exists already; choose another name, or give --force",
                   path);
@@ -125,18 +128,18 @@ Result<OutputFile> OutputFile::Create(const std::string& path, bool overwrite) {
   if (LockWholeFile(fd.get(), FileUse::kExclusive) == EAGAIN) {
     return Fail("cannot overwrite '{}': it is in use as a disk", path);
   }
-  OutputFile file(path, std::move(fd));
-  if (::ftruncate(file.fd_.get(), 0) != 0) {
-    return Fail("cannot empty '{}': {}", path, ErrnoText(errno));
-  }
-  return file;
+  return OutputFile(path, std::move(fd), created);
 }
 
 OutputFile::~OutputFile() {
-  if (fd_) ::unlink(path_.c_str());
+  if (fd_ && remove_) ::unlink(path_.c_str());
 }
 
-Result<void> OutputFile::SetSize(uint64_t size_bytes) {
+Result<void> OutputFile::Clear(uint64_t size_bytes) {
+  if (::ftruncate(fd_.get(), 0) != 0) {
+    return Fail("cannot empty '{}': {}", path_, ErrnoText(errno));
+  }
+  remove_ = true;
   if (::ftruncate(fd_.get(), static_cast<off_t>(size_bytes)) == 0) return {};
   if (errno == EFBIG) {
     return Fail("cannot give '{}' its size of {} bytes: its file system has no files that large",
@@ -160,6 +163,9 @@ Result<void> OutputFile::Write(uint64_t offset_bytes, std::span<const std::byte>
 Result<void> OutputFile::Commit() {
   if (::fsync(fd_.get()) != 0) {
     return Fail("cannot bring '{}' to stable storage: {}", path_, ErrnoText(errno));
+  }
+  if (Result<void> synced = SyncDirectoryOf(path_); !synced) {
+    return Fail("'{}': {}", path_, synced.error().message);
   }
   fd_ = UniqueFd();
   return {};

@@ -28,7 +28,8 @@ struct OpenedDisk {
 
 // The bytes of an image file.
 Result<OpenedDisk> OpenImageFile(const std::string& path, Access access);
-// Its zones, through driver 'zoned', for writing.
+// Its zones, for writing. Not through driver 'zoned', which holds writers to the limit of active
+// zones: an image may have more closed ones than that, since those that are read-only do not count.
 Result<OpenedDisk> OpenZonedDisk(const std::string& path);
 Result<OpenedDisk> OpenBlockDevice(const std::string& path, Access access);
 
@@ -39,26 +40,32 @@ Result<ZonedContents> LoadImage(const std::string& path, OpenedDisk& disk);
 enum class DiskKind { kZonedImage, kPlainFile, kBlockDevice };
 Result<DiskKind> LookAt(const std::string& path);
 
-// A file that is made anew; an existing one only with `overwrite`, and not while a guest uses it.
+// A file that is made anew. Whoever makes several opens all of them before the first Clear, so that
+// a refusal of one leaves the others as they were.
 class OutputFile {
  public:
-  static Result<OutputFile> Create(const std::string& path, bool overwrite);
+  // An existing file only with `overwrite`, and not while a guest uses it. It stays as it is until
+  // Clear.
+  static Result<OutputFile> Open(const std::string& path, bool overwrite);
   OutputFile(OutputFile&&) = default;
   OutputFile& operator=(OutputFile&&) = default;
-  // Removes the file unless Commit has succeeded.
+  // Removes a new or cleared file unless Commit has succeeded.
   ~OutputFile();
 
-  // The file is empty; afterwards it has this size and reads as zeroes.
-  Result<void> SetSize(uint64_t size_bytes);
+  // Afterwards it has this size and reads as zeroes.
+  Result<void> Clear(uint64_t size_bytes);
+  // After Clear.
   Result<void> Write(uint64_t offset_bytes, std::span<const std::byte> data);
-  // Brings it to stable storage.
+  // Brings it and its name to stable storage.
   Result<void> Commit();
 
  private:
-  OutputFile(std::string path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  OutputFile(std::string path, UniqueFd fd, bool remove)
+      : path_(std::move(path)), fd_(std::move(fd)), remove_(remove) {}
 
   std::string path_;
   UniqueFd fd_;
+  bool remove_;
 };
 
 }  // namespace minivmm

@@ -14,11 +14,13 @@ Result<int> Dump(const Arguments& arguments) {
   const std::string& prefix = arguments.words()[1];
   const bool overwrite = arguments.Has("force");
   TRY(std::unique_ptr<DiskSource> source, OpenImageSource(path));
-  TRY(OutputFile info, OutputFile::Create(DumpInfoPath(prefix), overwrite));
-  TRY(OutputFile data, OutputFile::Create(DumpDataPath(prefix), overwrite));
-  TRY_VOID(data.SetSize(source->capacity_bytes()));
+  TRY(OutputFile info, OutputFile::Open(DumpInfoPath(prefix), overwrite));
+  TRY(OutputFile data, OutputFile::Open(DumpDataPath(prefix), overwrite));
+  const std::vector<std::byte> zones = EncodeDumpInfo(source->geometry(), source->zones());
+  TRY_VOID(info.Clear(zones.size()));
+  TRY_VOID(data.Clear(source->capacity_bytes()));
   TRY(const uint64_t moved, CopyToFile(*source, data, fmt::format("dumping '{}'", path)));
-  TRY_VOID(info.Write(0, EncodeDumpInfo(source->geometry(), source->zones())));
+  TRY_VOID(info.Write(0, zones));
   TRY_VOID(data.Commit());
   TRY_VOID(info.Commit());
   fmt::print("dumped '{}' to '{}' and '{}': {} zones, {} of data\n", path, DumpInfoPath(prefix),

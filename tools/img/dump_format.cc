@@ -123,7 +123,8 @@ Result<DumpInfo> DecodeDumpInfo(std::span<const std::byte> bytes) {
   const uint32_t model = LoadLe<uint32_t>(bytes, 100);
   g.zone_size_bytes = LoadLe<uint64_t>(bytes, 56);
   if (!IsOneOf(model, {1, 2}) || zones == 0 || g.zone_size_bytes == 0 ||
-      sectors > (uint64_t{1} << 54) || logical > 4096 || physical > 4096) {
+      sectors > (uint64_t{1} << 54) || logical == 0 || logical > 4096 || physical == 0 ||
+      physical > 4096) {
     return Fail("its header does not describe a zoned disk");
   }
   if (bytes.size() != kHeaderBytes + uint64_t{zones} * kZoneBytes) {

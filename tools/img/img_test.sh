@@ -105,6 +105,23 @@ run restore gaps2.zbd gaps
 "$img" report gaps2.zbd >gaps2.report
 same gaps.report gaps2.report
 
+# --- zeroes: a zone of them stays empty whether they are written or a hole, and full if it was full
+head -c 4M /dev/zero >zeroes
+truncate -s 4M hole
+for source in zeroes hole; do
+  run convert -O zoned -o zone.size=1M,zone.max_active_zones=2 $source $source.zbd
+  "$img" report $source.zbd >$source.report
+done
+same hole.report zeroes.report
+[[ $(grep -c '(em)' hole.report) == 4 ]] || fail "zones of zeroes are not empty"
+run dump zeroes.zbd zeroes
+printf '\16' | dd of=zeroes_zone_info.dump bs=1 seek=$((192 + 64 + 40)) conv=notrunc status=none
+run restore full.zbd zeroes
+says "3 empty, 1 full" info full.zbd
+run convert -O zoned full.zbd full2.zbd
+says "3 empty, 1 full" info full2.zbd
+rm -f zeroes hole zeroes_zone_*.dump {zeroes,hole,full,full2}.zbd
+
 # --- a full zone behind as many closed ones as may be active
 truncate -s 8M busy
 dd if=/dev/urandom of=busy bs=5000 count=1 seek=1048576 oflag=seek_bytes conv=notrunc status=none
@@ -119,6 +136,28 @@ says "max active zones:   2" info limited.zbd
 "$img" report limited.zbd >limited.report
 same busy.report limited.report
 rm -f busy busy.zbd limited.zbd busy_zone_*.dump
+
+# --- closed zones that are read-only, beside as many closed ones as may be active
+truncate -s 8M worn
+for zone in 0 1 2 3; do head -c 4096 /dev/urandom | dd of=worn bs=1M seek=$zone conv=notrunc status=none; done
+run convert -O zoned -o zone.size=1M worn worn.zbd
+run set-zone worn.zbd 0-1 read-only
+run dump worn.zbd worn
+printf '\2\0\0\0' | dd of=worn_zone_info.dump bs=1 seek=96 conv=notrunc status=none
+run restore limited.zbd worn
+for condition in read-only online; do
+  run set-zone limited.zbd 0-1 $condition
+  run convert --force -O zoned limited.zbd worn.zbd
+  says "max active zones:   2" info worn.zbd
+  "$img" report limited.zbd >limited.report
+  "$img" report worn.zbd >worn.report
+  same limited.report worn.report
+done
+[[ $(grep -c '(cl)' worn.report) == 4 ]] || fail "zones that were read-only and closed are not closed"
+run convert --force worn.zbd back5
+same worn back5
+says "no errors" check worn.zbd
+rm -f worn back5 worn.zbd limited.zbd worn_zone_*.dump
 
 # --- dump, restore
 run set-zone z.zbd 5 read-only
@@ -217,14 +256,23 @@ refuses "in use as a disk" convert -O zoned --force d.zbd d.zbd
 head -c 300 dumped_zone_info.dump >cut_zone_info.dump
 ln -s dumped_zone_data.dump cut_zone_data.dump
 refuses "but 8 zones need" restore new cut
+cp dumped_zone_info.dump cut_zone_info.dump
+head -c 16 /dev/zero | dd of=cut_zone_info.dump bs=1 seek=72 conv=notrunc status=none # the block sizes
+refuses "does not describe a zoned disk" restore new cut
 rm cut_zone_info.dump cut_zone_data.dump
 
-# An image that another program holds: to write, to read.
-exec {held}<>d.zbd
-python3 -c 'import fcntl, struct, sys; fcntl.fcntl(int(sys.argv[1]), 37, struct.pack("hhqqi4x", 1, 0, 0, 0, 0))' "$held" || fail "no lock"
+# hold FILE: as another program does that writes to it, until $held is closed.
+hold() {
+  exec {held}<>"$1"
+  python3 -c 'import fcntl, struct, sys; fcntl.fcntl(int(sys.argv[1]), 37, struct.pack("hhqqi4x", 1, 0, 0, 0, 0))' "$held" || fail "no lock"
+}
+hold d.zbd
 refuses "in use by a guest or another program" info d.zbd
 refuses "in use by a guest or another program" set-zone d.zbd 1 offline
 refuses "in use as a disk" create --force d.zbd 8M
+exec {held}>&-
+hold dumped_zone_data.dump
+refuses "in use as a disk" dump --force z.zbd dumped
 exec {held}>&-
 
 [[ $(sha256sum ./*.zbd plain ./*.dump) == "$before" ]] || fail "a refused command changed a file"
