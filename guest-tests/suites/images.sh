@@ -23,6 +23,14 @@ elif make_zoned mvzoned size=18 zone_nr_conv=1; then
   } 2>/dev/null >"$work/plain"
   img ordinary-to-image convert -f raw -O zoned -o zone.size=4M,zone.conventional_zones=1 \
     "$work/plain" "$work/a.zbd"
+  # Its conventional zone, too, may hold something.
+  if output=$("$RIG_IMG" convert -O host_device "$work/a.zbd" /dev/mvzoned 2>&1); then
+    not_ok device-wants-force "it was overwritten"
+  elif [[ $output == *"zone 0 of '/dev/mvzoned' is conventional"* ]]; then
+    ok device-wants-force
+  else
+    not_ok device-wants-force "$output"
+  fi
   img image-to-device convert -O host_device --force "$work/a.zbd" /dev/mvzoned
   img device-to-image convert -f host_device -O zoned /dev/mvzoned "$work/b.zbd"
   img device-to-ordinary convert -f host_device -O raw /dev/mvzoned "$work/from-device"

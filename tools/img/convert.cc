@@ -86,12 +86,13 @@ Result<void> CheckDeviceZones(const DiskSource& source, const std::vector<ZoneDe
     if (there.condition == ZoneCondition::kReadOnly || there.condition == ZoneCondition::kOffline) {
       return Fail("zone {} of '{}' is {}", i, path, NameOf(there.condition));
     }
-    const bool empty =
-        there.condition == ZoneCondition::kEmpty || there.type == ZoneType::kConventional;
-    if (!empty && !overwrite) {
-      return Fail("zone {} of '{}' is {}: reset its zones, or give --force to do that", i, path,
-                  NameOf(there.condition));
+    if (overwrite || there.condition == ZoneCondition::kEmpty) continue;
+    if (there.type == ZoneType::kConventional) {
+      return Fail("zone {} of '{}' is conventional and may hold data: give --force to overwrite it",
+                  i, path);
     }
+    return Fail("zone {} of '{}' is {}: reset its zones, or give --force to do that", i, path,
+                NameOf(there.condition));
   }
   return {};
 }
@@ -147,7 +148,7 @@ constexpr OptionSpec kOptions[] = {
     kGeometryListOption,
     kPresetOption,
     kAnyZoneSizeOption,
-    {"force", 0, "", "overwrite a file that is there; reset zones of a device"},
+    {"force", 0, "", "overwrite a file that is there, or zones of a device"},
 };
 
 }  // namespace
