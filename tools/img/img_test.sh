@@ -275,6 +275,11 @@ hold dumped_zone_data.dump
 refuses "in use as a disk" dump --force z.zbd dumped
 exec {held}>&-
 
+# Where files may have 8 KiB.
+ulimit -S -f 8
+refuses "File too large" create limited.zbd 8M
+ulimit -S -f unlimited
+
 [[ $(sha256sum ./*.zbd plain ./*.dump) == "$before" ]] || fail "a refused command changed a file"
 [[ $(ls) == "$files" ]] || fail "a refused command left a file: $(ls)"
 

@@ -1,4 +1,5 @@
 // minivmm-img's main: command line ─▶ command ─▶ exit status.
+#include <csignal>
 #include <cstdio>
 #include <exception>
 
@@ -36,6 +37,8 @@ Result<int> Run(std::span<const char* const> arguments) {
 }  // namespace minivmm
 
 int main(int argc, char** argv) {
+  // A limit of file sizes (ulimit -f) is an error to tell of.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     const minivmm::Result<int> status =
         minivmm::Run({argv + 1, argc > 0 ? static_cast<size_t>(argc - 1) : 0});

@@ -2,6 +2,7 @@
 #include <getopt.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <optional>
@@ -207,6 +208,8 @@ Result<int> Run(int argc, char** argv) {
 }  // namespace minivmm
 
 int main(int argc, char** argv) {
+  // A limit of file sizes (ulimit -f) is an error to tell of.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     const minivmm::Result<int> status = minivmm::Run(argc, argv);
     if (!status) {
