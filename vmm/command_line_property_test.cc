@@ -154,11 +154,7 @@ TEST_CASE("what is printed of a mutated line is read back as the same") {
     const char* arguments[] = {"--config", "printed"};
     Result<CommandLine> again = ParseCommandLine(
         arguments, [&](const std::string&) -> Result<std::string> { return printed; });
-    if (!again) {
-      // Bytes that are no UTF-8 have no place in JSON; a command line may have them.
-      RC_ASSERT(std::ranges::any_of(printed, [](char c) { return (c & 0x80) != 0; }));
-      return;
-    }
+    RC_ASSERT(again.has_value());
     RC_ASSERT(RenderConfig(*again) == printed);
   }));
 }

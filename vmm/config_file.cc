@@ -49,12 +49,15 @@ class ConfigText {
   std::string text_;
 };
 
-// What this program made itself. A file name may be no UTF-8, and JSON's text is then none either.
-json::value ParseOwn(const std::string& text) {
+// A file name may be no UTF-8, and JSON's text is then none either.
+json::parse_options AnyBytes() {
   json::parse_options options;
   options.allow_invalid_utf8 = true;
-  return json::parse(text, {}, options);
+  return options;
 }
+
+// What this program made itself.
+json::value ParseOwn(const std::string& text) { return json::parse(text, {}, AnyBytes()); }
 
 json::array BlockDevices(const CommandLine& line) {
   json::array array;
@@ -76,7 +79,7 @@ json::array Devices(const CommandLine& line) {
 
 Result<std::vector<ConfiguredOption>> ParseConfig(std::string_view text) {
   boost::system::error_code error;
-  json::value root = json::parse(json::string_view(text.data(), text.size()), error);
+  json::value root = json::parse(text, error, {}, AnyBytes());
   if (error) return Fail("it is not valid JSON: {}", error.message());
   if (!root.is_object()) return Fail("it must be a JSON object with the names of options");
   std::vector<ConfiguredOption> options;

@@ -159,13 +159,14 @@ TEST_CASE("the printed machine, read again, is the same machine") {
   CHECK(again.start_paused);
 }
 
-TEST_CASE("names that are no UTF-8 are printed as they are") {
+TEST_CASE("names that are no UTF-8 are printed as they are, and read back") {
   CommandLine line = Configured("{}", {"--kernel", "k\x80", "--drive", "file=d\x80,if=virtio",
                                        "--device", "virtio-blk-pci,drive=b\x80"});
   const std::string printed = RenderConfig(line);
   CHECK(printed.find("\"k\x80\"") != std::string::npos);
   CHECK(printed.find("\"d\x80\"") != std::string::npos);
   CHECK(printed.find("\"b\x80\"") != std::string::npos);
+  CHECK(RenderConfig(Configured(printed)) == printed);
 }
 
 }  // namespace
