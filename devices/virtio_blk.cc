@@ -269,7 +269,7 @@ void VirtioBlk::UpdateWriteThrough(uint64_t features) {
 void VirtioBlk::SetCapacity(uint64_t capacity_sectors) {
   // Linux does not look at zones again (virtio 5.2.6.2 leaves it open).
   VMM_CHECK(config_.zoned.model == static_cast<uint8_t>(ZonedModel::kNone));
-  capacity_sectors = AlignDown(capacity_sectors, config_.block_size_bytes / kSectorBytes);
+  VMM_CHECK(IsAligned(capacity_sectors, config_.block_size_bytes / kSectorBytes));
   config_.capacity_sectors = capacity_sectors;
   rules_.capacity_sectors = capacity_sectors;
   for (VirtioBlkQueue* queue : active_) queue->SetCapacity(capacity_sectors);

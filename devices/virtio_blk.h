@@ -54,8 +54,8 @@ class VirtioBlk : public VirtioDevice {
   // `writeback` is writable once CONFIG_WCE was negotiated, with 0 or 1; nothing else is.
   void WriteConfig(uint64_t features, uint64_t offset, std::span<const std::byte> data) override;
   // Another capacity from now on, for the configuration space and for the checks of requests. The
-  // disk is not zoned, and has as many sectors; a last block that is not whole is not shown. As the functions of VirtioDevice: with the
-  // transport's lock held (VirtioPci::ChangeConfig, which tells the driver).
+  // disk is not zoned, and has as many sectors, which are whole logical blocks. As the functions of
+  // VirtioDevice: with the transport's lock held (VirtioPci::ChangeConfig, which tells the driver).
   void SetCapacity(uint64_t capacity_sectors);
   // Any thread: whether requests wait.
   bool HoldsRequests() const;

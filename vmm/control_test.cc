@@ -17,7 +17,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -73,6 +75,8 @@ class Stream {
     return position_ == buffer_.size() && ::poll(&readable, 1, 0) == 0;
   }
 
+  int fd() const { return fd_.get(); }
+
  private:
   UniqueFd fd_;
   std::string buffer_;
@@ -88,7 +92,7 @@ std::array<UniqueFd, 2> Pipe() {
 // The program under test, its guest's serial port, and a control client.
 class Vmm {
  public:
-  explicit Vmm(const std::vector<std::string>& more = {}) {
+  explicit Vmm(const std::vector<std::string>& more = {}, const std::string& serial = "stdio") {
     REQUIRE(::mkdtemp(directory_.data()) != nullptr);
     socket_path_ = directory_ + "/qmp";
     std::vector<std::string> arguments = {program,
@@ -97,7 +101,7 @@ class Vmm {
                                           "-m",
                                           "64",
                                           "--serial",
-                                          "stdio",
+                                          serial,
                                           "--device",
                                           "pvpanic",
                                           "--qmp",
@@ -113,6 +117,7 @@ class Vmm {
     if (pid_ == 0) {
       ::dup2(input[0].get(), STDIN_FILENO);
       ::dup2(output[1].get(), STDOUT_FILENO);
+      ::signal(SIGPIPE, SIG_DFL);
       ::execv(raw[0], raw.data());
       ::_exit(127);
     }
@@ -133,18 +138,23 @@ class Vmm {
     std::filesystem::remove_all(directory_);
   }
 
-  // Its answer's value; events that come before it are kept for Event.
-  json::value Command(const std::string& name) {
-    client_->Send(json::serialize(json::object{{"execute", name}}) + "\n");
+  // Its answer; events that come before it are kept for Event.
+  json::object Ask(const std::string& name, json::object arguments = {}) {
+    client_->Send(
+        json::serialize(json::object{{"execute", name}, {"arguments", std::move(arguments)}}) +
+        "\n");
     for (;;) {
       json::object message = Message();
-      if (message.contains("event")) {
-        events_.push_back(std::move(message));
-        continue;
-      }
-      REQUIRE_MESSAGE(message.contains("return"), json::serialize(message));
-      return message["return"];
+      if (!message.contains("event")) return message;
+      events_.push_back(std::move(message));
     }
+  }
+
+  // The value of an answer that is no error.
+  json::value Command(const std::string& name) {
+    json::object answer = Ask(name);
+    REQUIRE_MESSAGE(answer.contains("return"), json::serialize(answer));
+    return answer["return"];
   }
 
   std::string Status() { return std::string(Command("query-status").at("status").as_string()); }
@@ -177,8 +187,17 @@ class Vmm {
     }
   }
 
+  // Returns when the program has read all but so many of the bytes that were typed.
+  void AwaitTyped(int left) const {
+    for (int waiting = left + 1; waiting > left;) {
+      REQUIRE(::ioctl(keyboard_->fd(), FIONREAD, &waiting) == 0);
+    }
+  }
+
   pid_t pid() const { return pid_; }
-  void Type(char character) const { keyboard_->Send(std::string_view(&character, 1)); }
+  void Type(std::string_view text) const { keyboard_->Send(text); }
+  void Type(char character) const { Type(std::string_view(&character, 1)); }
+  void CloseScreen() { screen_.reset(); }
   char Printed() { return screen_->Next().value_or('?'); }
   bool PrintsNothing() const { return screen_->IsSilent(); }
   void Signal(int number) const { ::kill(pid_, number); }
@@ -275,6 +294,49 @@ TEST_CASE("a guest whose output nobody reads can be stopped, and none of it is l
   CHECK(vmm.Event() == "STOP");
   CHECK(vmm.Event() == "SHUTDOWN:host-qmp-quit");
   CHECK(vmm.ExitStatus() == 0);
+}
+
+TEST_CASE("what was typed ahead of a reset goes to the guest that starts, and Ctrl-a x is seen") {
+  if (!HaveKvm()) return;
+  // More than the program keeps for a guest that does not listen.
+  constexpr int kTyped = 5000;
+  constexpr int kKept = 4096;
+  Vmm vmm;
+  CHECK(vmm.Printed() == 'S');
+  vmm.Type('f');
+  CHECK(vmm.Printed() == '0');
+  vmm.Type(std::string(kTyped, 'a'));
+  vmm.AwaitTyped(kTyped - kKept);
+  vmm.Command("system_reset");
+  CHECK(vmm.Event() == "RESET:host-qmp-system-reset");
+  while (vmm.Printed() != 'S') {
+  }
+  // One was in the receiver of the machine that is gone.
+  for (int i = 1; i < kTyped; ++i) REQUIRE(vmm.Printed() == 'a');
+  vmm.Type("\x01x");
+  CHECK(vmm.Event() == "SHUTDOWN:host-qmp-quit");
+  CHECK(vmm.ExitStatus() == 0);
+}
+
+TEST_CASE("a console whose reader has gone is no matter to the guest") {
+  if (!HaveKvm()) return;
+  Vmm vmm;
+  CHECK(vmm.Printed() == 'S');
+  vmm.CloseScreen();
+  vmm.Type("aaa");
+  vmm.Type('o');
+  CHECK(vmm.Event() == "SHUTDOWN:guest-shutdown");
+  CHECK(vmm.ExitStatus() == 0);
+}
+
+TEST_CASE("nor is a client on standard output that reads no more") {
+  if (!HaveKvm()) return;
+  Vmm vmm({"--qmp", "stdio"}, "null");
+  vmm.CloseScreen();
+  vmm.Type("{\"execute\":\"qmp_capabilities\"}");
+  vmm.AwaitTyped(0);
+  // The answer that nobody takes comes before the second of these.
+  for (int i = 0; i < 2; ++i) CHECK(vmm.Status() == "running");
 }
 
 TEST_CASE("a machine that is to wait runs nothing before cont") {
@@ -493,6 +555,47 @@ TEST_CASE("werror says what becomes of a write that the host fails") {
   ::unlink(path.c_str());
 }
 
+TEST_CASE("a disk whose file may not grow stays as it is, and the guest goes on") {
+  if (!HaveKvm()) return;
+  std::string path = "/tmp/control-disk-XXXXXX";
+  UniqueFd(::mkostemp(path.data(), O_CLOEXEC));
+  MakeSparse(path);
+  Vmm vmm(DiskOptions(path, "werror=report"));
+  const rlimit small{.rlim_cur = 1 << 20, .rlim_max = RLIM_INFINITY};
+  REQUIRE(::prlimit(vmm.pid(), RLIMIT_FSIZE, &small, nullptr) == 0);
+  CHECK(vmm.Ask("block_resize", {{"node-name", "d0"}, {"size", 2 << 20}}).contains("error"));
+  CHECK(vmm.Status() == "running");
+  CHECK(std::filesystem::file_size(path) == 1 << 20);
+  ::unlink(path.c_str());
+}
+
+TEST_CASE("no thread has capabilities, in the first machine or after a reset") {
+  if (!HaveKvm()) return;
+  std::string path = "/tmp/control-disk-XXXXXX";
+  UniqueFd(::mkostemp(path.data(), O_CLOEXEC));
+  MakeSparse(path);
+  Vmm vmm(DiskOptions(path, "werror=report"));
+  for (int round = 0; round < 2; ++round) {
+    CHECK(vmm.Printed() == 'S');
+    std::set<std::string> names;
+    for (const auto& thread :
+         std::filesystem::directory_iterator("/proc/" + std::to_string(vmm.pid()) + "/task")) {
+      std::ifstream status(thread.path() / "status");
+      std::string name;
+      std::getline(status, name);
+      CAPTURE(name);
+      for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("CapEff:")) CHECK(line == "CapEff:\t0000000000000000");
+      }
+      names.insert(name.substr(name.find('\t') + 1));
+    }
+    for (const char* name : {"minivmm", "vcpu/0", "io/d0/0", "io/qmp"}) CHECK(names.contains(name));
+    vmm.Command("system_reset");
+    CHECK(vmm.Event() == "RESET:host-qmp-system-reset");
+  }
+  ::unlink(path.c_str());
+}
+
 TEST_CASE("a client that does not read does not hold up the end") {
   if (!HaveKvm()) return;
   Vmm vmm;
@@ -512,5 +615,6 @@ int main(int argc, char** argv) {
   if (argc < 3) return 2;
   minivmm::program = argv[1];
   minivmm::guest = argv[2];
+  ::signal(SIGPIPE, SIG_IGN);  // a program that has died is a check that fails
   return doctest::Context(argc - 2, argv + 2).run();
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -121,13 +122,15 @@ void FlushDrives(const Drives& drives, const CommandLine& line) {
 }
 
 // None without --qmp.
-Result<std::unique_ptr<QmpServer>> ServeClients(const CommandLine& line, MainLoop& loop,
-                                                Supervisor& supervisor, BlockGraph& graph,
-                                                const Drives& drives) {
+Result<std::unique_ptr<QmpServer>> CreateQmpServer(const CommandLine& line, MainLoop& loop,
+                                                   Supervisor& supervisor, BlockGraph& graph,
+                                                   const Drives& drives) {
   if (line.qmp.empty()) return nullptr;
   QmpTarget target{.control = supervisor, .graph = graph, .disks = {}};
   for (size_t i = 0; i < drives.size(); ++i) {
-    target.disks.push_back({.id = line.disks[i].id, .backend = drives[i].get()});
+    target.disks.push_back({.id = line.disks[i].id,
+                            .backend = drives[i].get(),
+                            .logical_block_bytes = line.disks[i].options.logical_block_bytes});
   }
   return QmpServer::Create(loop.context(), line.qmp, std::move(target));
 }
@@ -139,6 +142,10 @@ int ExitStatus(const StopRequest& stop) {
 }
 
 Result<int> Run(const CommandLine& line) {
+  // Errors of the calls that meet them, and no reason to end the guest: a console or a client that
+  // has gone, and a file beyond RLIMIT_FSIZE.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   const bool sandbox = line.sandbox && line.action == CommandLine::Action::kRun;
   if (sandbox) TRY_VOID(PrepareSandbox());
   TRY(BootFiles files, LoadBootFiles(line));
@@ -165,13 +172,15 @@ Result<int> Run(const CommandLine& line) {
     files.initrd.Evict();
     return machine;
   };
-  TRY(std::unique_ptr<Supervisor> supervisor, Supervisor::Create(*loop, build, line.no_reboot));
-  TRY(std::unique_ptr<QmpServer> qmp, ServeClients(line, *loop, *supervisor, graph, drives));
+  Supervisor supervisor(*loop, build, line.no_reboot);
+  TRY(std::unique_ptr<QmpServer> qmp, CreateQmpServer(line, *loop, supervisor, graph, drives));
+  if (sandbox) TRY_VOID(DropCapabilities());
+  TRY_VOID(supervisor.Prepare());
   if (line.serial.kind == SerialOutput::Kind::kStdio) TRY_VOID(loop->OpenConsole());
 
-  if (qmp) qmp->WaitForClients([&loop] { return loop->HasStopRequest(); });
+  if (qmp) qmp->Serve([&loop] { return loop->HasStopRequest(); });
   if (sandbox) TRY_VOID(EnterSandbox({.opens_files = qmp != nullptr}));
-  Result<StopRequest> stop = supervisor->Run(!line.start_paused && !loop->HasStopRequest());
+  Result<StopRequest> stop = supervisor.Run(!line.start_paused && !loop->HasStopRequest());
   FlushDrives(drives, line);
   qmp.reset();
   loop.reset();  // the terminal is itself again when the last line is printed

@@ -119,7 +119,10 @@ Result<std::unique_ptr<MainLoop>> MainLoop::Create() {
   return loop;
 }
 
-void MainLoop::SetConsoleSink(ConsoleSink sink) { state_->sink = std::move(sink); }
+void MainLoop::SetConsoleSink(ConsoleSink sink) {
+  state_->sink = std::move(sink);
+  if (state_->sink) ResumeConsole();
+}
 
 void MainLoop::ResumeConsole() {
   asio::post(state_->context, [state = state_.get()] {

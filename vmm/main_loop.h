@@ -31,7 +31,7 @@ class MainLoop {
   ~MainLoop();
 
   // Where keys go, on the main thread within Run; empty: nowhere. Returns how many bytes it took;
-  // the rest is kept until ResumeConsole.
+  // the rest is kept until ResumeConsole or the next sink.
   using ConsoleSink = std::function<size_t(std::string_view)>;
   void SetConsoleSink(ConsoleSink sink);
   // The sink has room again. Any thread.

@@ -84,13 +84,15 @@ const Rule kRules[] = {
     {SCMP_SYS(getpid), kAll, "C library: abort and thread signals"},
     {SCMP_SYS(gettid), kAll, "the same"},
     {SCMP_SYS(rt_sigaction), kAll, "abort; main: signal handlers"},
-    {SCMP_SYS(poll), kMain | kVcpu, "eventfds, the guest's console"},
+    {SCMP_SYS(poll), kAll, "log lines; main, vCPU: eventfds, the guest's console"},
     {SCMP_SYS(epoll_ctl), kAll, "Asio: any thread may post to the main loop"},
 
     {SCMP_SYS(io_uring_enter), kMain | kIo, "disk I/O"},
     {SCMP_SYS(io_uring_register), kMain | kIo, "an I/O thread's ring, when it begins and ends"},
     {SCMP_SYS(io_uring_setup), kMain, "the ring of an I/O thread, which is not one yet"},
 
+    {SCMP_SYS(ioctl), kAll, "the terminal's mode, when a thread fails", Request(TCSETS)},
+    {SCMP_SYS(ioctl), kAll, "the same: the C library looks what became of it", Request(TCGETS)},
     {SCMP_SYS(ioctl), kVcpu, "the guest runs", Request(KVM_RUN)},
     {SCMP_SYS(ioctl), kVcpu, "interrupts: a queue's vector", Request(KVM_IRQFD)},
     {SCMP_SYS(ioctl), kVcpu, "interrupts: a vector's message", Request(kSetGsiRouting)},
@@ -112,6 +114,7 @@ const Rule kRules[] = {
     {SCMP_SYS(sched_getaffinity), kMain, "how many processors an I/O thread shares"},
     {SCMP_SYS(set_robust_list), kMain, "a thread's beginning"},
     {SCMP_SYS(prctl), kMain, "a thread's name, and what seccomp needs"},
+    {SCMP_SYS(capset), kMain, "new threads give up capabilities"},
     {SCMP_SYS(seccomp), kMain, "new threads confine themselves"},
     {SCMP_SYS(eventfd2), kMain, "doorbells and interrupts of a new machine"},
     {SCMP_SYS(dup), kMain, "descriptors of a new machine"},
@@ -132,6 +135,7 @@ const Rule kRules[] = {
     {SCMP_SYS(fcntl), kMain, "descriptors; locks of disks that a client adds"},
     {SCMP_SYS(openat), kMain, "disks that a client adds; Landlock says which"},
     {SCMP_SYS(newfstatat), kMain, "the same"},
+    {SCMP_SYS(fstat), kMain, "the same; glibc 2.39 and newer"},
     {SCMP_SYS(access), kMain, "the same"},
     {SCMP_SYS(faccessat), kMain, "the same"},
     {SCMP_SYS(faccessat2), kMain, "the same"},
@@ -181,19 +185,13 @@ Result<void> ConfineThread(ThreadKind kind) {
 namespace {
 
 void ConfineOrDie(ThreadKind kind) {
-  Result<void> confined = ConfineThread(kind);
+  // A thread that is older than main's own DropCapabilities still has them: they are each thread's.
+  Result<void> confined = DropCapabilities().and_then([kind] { return ConfineThread(kind); });
   if (confined) return;
   // A thread that cannot be confined must not serve a guest, and there is nobody to tell.
   std::fprintf(stderr, "minivmm: a thread cannot be confined: %s\n",
                confined.error().message.c_str());
   std::abort();
-}
-
-Result<void> DropCapabilities() {
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3]{};
-  if (::syscall(SYS_capset, &header, none) == 0) return {};
-  return Fail("cannot drop capabilities: {}", ErrnoText(errno));
 }
 
 // For the machines to come after guests' resets, which take as many as the first, for a control
@@ -260,6 +258,15 @@ Result<void> GiveUpFiles(const SandboxOptions& options) {
   return Fail("cannot enter the Landlock ruleset: {}", ErrnoText(errno));
 }
 
+// Without CAP_IPC_LOCK, which goes with all others, I/O threads' rings count as locked memory on some
+// kernels: who may have more of it, has it.
+void RaiseLockedMemory() {
+  rlimit limit{RLIM_INFINITY, RLIM_INFINITY};
+  if (::setrlimit(RLIMIT_MEMLOCK, &limit) == 0 || ::getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_MEMLOCK, &limit);
+}
+
 }  // namespace
 
 Result<void> PrepareSandbox() {
@@ -271,14 +278,21 @@ Result<void> PrepareSandbox() {
   // With a heap for each thread, malloc looks into /sys and /proc now and then. One heap does without,
   // and is enough: requests allocate nothing.
   ::mallopt(M_ARENA_MAX, 1);
+  RaiseLockedMemory();
   SetThreadEntry(&ConfineOrDie);
   return {};
+}
+
+Result<void> DropCapabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3]{};
+  if (::syscall(SYS_capset, &header, none) == 0) return {};
+  return Fail("cannot drop capabilities: {}", ErrnoText(errno));
 }
 
 Result<void> EnterSandbox(const SandboxOptions& options) {
   TRY_VOID(LimitDescriptors());
   TRY_VOID(GiveUpFiles(options));
-  TRY_VOID(DropCapabilities());
   return ConfineThread(ThreadKind::kMain);
 }
 

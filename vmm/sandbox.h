@@ -1,11 +1,12 @@
 // The sandbox: what is left of the host to a program whose guest has taken it over. Set up by main,
-// in two steps, because children and threads inherit what is given up, and never get it back:
+// in three steps, because children and threads inherit what is given up, and never get it back:
 //
-//   PrepareSandbox   before the first thread: no new privileges; from now on each thread gives up, as
-//                    its first act, all system calls but those of its kind
-//   EnterSandbox     when all files are open, before the guest runs: no capabilities, no more
-//                    descriptors than are needed, no files (Landlock, where the kernel has it), and
-//                    main's own system calls
+//   PrepareSandbox     before the first thread: no new privileges; from now on each thread gives up,
+//                      as its first act, its capabilities and all system calls but those of its kind
+//   DropCapabilities   when all files are open, before the first machine, so that it is made with the
+//                      rights of those that come after resets, and what they cannot have fails at once
+//   EnterSandbox       before the guest runs: no more descriptors than are needed, no files (Landlock,
+//                      where the kernel has it), and main's own system calls
 //
 // A system call outside its kind's table kills the process with SIGSYS. The table, with a reason
 // for each row, is in sandbox.cc; io_uring, which seccomp cannot look into, is restricted where the
@@ -18,8 +19,12 @@
 
 namespace minivmm {
 
-// Main thread, before any other is started. Fails when the kernel has no seccomp.
+// Main thread, before any other is started. Raises the limit of locked memory as far as it goes:
+// rings need it where there are no capabilities. Fails when the kernel has no seccomp.
 Result<void> PrepareSandbox();
+
+// Of the calling thread, for good.
+Result<void> DropCapabilities();
 
 struct SandboxOptions {
   // A control client may add disks: existing files may still be opened, and the control socket be

@@ -8,17 +8,24 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <functional>
 #include <set>
 #include <string>
 #include <thread>
+
+#include "blockcore/base/unique_fd.h"
+#include "blockcore/host_device.h"
 
 namespace minivmm {
 namespace {
@@ -63,9 +70,9 @@ std::set<long> CallsOf(ThreadKind kind) {
       SYS_brk,          SYS_munmap,         SYS_madvise,     SYS_mremap,        SYS_getpid,
       SYS_gettid,
 
-      SYS_rt_sigaction, SYS_epoll_ctl,      SYS_clone3,
+      SYS_rt_sigaction, SYS_epoll_ctl,      SYS_clone3,      SYS_poll,
   };
-  if (kind == ThreadKind::kVcpu) calls.insert({SYS_poll, SYS_clock_nanosleep});
+  if (kind == ThreadKind::kVcpu) calls.insert(SYS_clock_nanosleep);
   if (kind == ThreadKind::kIo) {
     calls.insert({SYS_io_uring_enter, SYS_io_uring_register});
   }
@@ -116,6 +123,18 @@ TEST_CASE("only zone threads change zones, and nothing else of a device") {
   CHECK_FALSE(MayCall(ThreadKind::kIo, SYS_ioctl, -1, BLKRESETZONE));
 }
 
+TEST_CASE("a thread that fails may give the terminal its mode back, and not feed it") {
+  const UniqueFd terminal(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  termios mode{};
+  REQUIRE(::tcgetattr(terminal.get(), &mode) == 0);
+  for (ThreadKind kind :
+       {ThreadKind::kMain, ThreadKind::kVcpu, ThreadKind::kIo, ThreadKind::kZoneIoctl}) {
+    CAPTURE(static_cast<int>(kind));
+    CHECK(Confined(kind, [&] { return ::tcsetattr(terminal.get(), TCSANOW, &mode); }) == 0);
+    if (kind != ThreadKind::kMain) CHECK_FALSE(MayCall(kind, SYS_ioctl, -1, TIOCSTI));
+  }
+}
+
 TEST_CASE("no kind of thread can make memory executable, or processes, sockets and programs") {
   for (ThreadKind kind :
        {ThreadKind::kMain, ThreadKind::kVcpu, ThreadKind::kIo, ThreadKind::kZoneIoctl}) {
@@ -137,7 +156,9 @@ TEST_CASE("no kind of thread can make memory executable, or processes, sockets a
 // What a program that entered the sandbox finds.
 int Sandboxed(bool opens_files, const std::function<int()>& work) {
   return InChild([&] {
-    if (!PrepareSandbox() || !EnterSandbox({.opens_files = opens_files})) return 99;
+    if (!PrepareSandbox() || !DropCapabilities() || !EnterSandbox({.opens_files = opens_files})) {
+      return 99;
+    }
     return work();
   });
 }
@@ -162,6 +183,37 @@ TEST_CASE("in the sandbox no file can be opened unless a control client may add 
   CHECK(Sandboxed(true, [] { return OpenResult("new-file", O_RDWR | O_CREAT); }) == EACCES);
 }
 
+TEST_CASE("in the sandbox a device that may not be opened is an error, not the end") {
+  std::string directory = "/tmp/sandbox-test-XXXXXX";
+  REQUIRE(::mkdtemp(directory.data()) != nullptr);
+  // Nobody gets in: in the sandbox root has no capabilities.
+  REQUIRE(::chmod(directory.c_str(), 0) == 0);
+  CHECK(Sandboxed(true, [&] {
+          auto opened = OpenHostDevice({.filename = directory + "/disk"});
+          if (opened) return 1;
+          return opened.error().message.find("Permission denied") != std::string::npos ? 0 : 2;
+        }) == 0);
+  ::rmdir(directory.c_str());
+}
+
+TEST_CASE("main may look at the files of disks as the C library does it, the older and the newer") {
+  for (long number : {SYS_newfstatat, SYS_fstat, SYS_statx}) {
+    CAPTURE(number);
+    CHECK(MayCall(ThreadKind::kMain, number));
+  }
+}
+
+TEST_CASE("rings may have as much locked memory as the user") {
+  CHECK(InChild([] {
+          rlimit limit{};
+          ::getrlimit(RLIMIT_MEMLOCK, &limit);
+          limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65536);
+          if (::setrlimit(RLIMIT_MEMLOCK, &limit) != 0 || !PrepareSandbox()) return 1;
+          ::getrlimit(RLIMIT_MEMLOCK, &limit);
+          return limit.rlim_cur == limit.rlim_max ? 0 : 2;
+        }) == 0);
+}
+
 TEST_CASE("in the sandbox threads begin, confine themselves and end; new descriptors are few") {
   CHECK(Sandboxed(false, [] {
           int seen = 1;
@@ -182,7 +234,7 @@ TEST_CASE("a thread that leaves its table takes the whole program with it") {
   CHECK(Sandboxed(false, [] {
           std::thread([] {
             ThreadEntered(ThreadKind::kIo);
-            ::syscall(SYS_poll, nullptr, 0, 0);  // main may
+            ::syscall(SYS_dup, 0);  // main may
           }).join();
           return 0;
         }) == kKilled);

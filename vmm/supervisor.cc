@@ -38,13 +38,6 @@ bool IsReset(StopRequest::Kind kind) {
 
 }  // namespace
 
-Result<std::unique_ptr<Supervisor>> Supervisor::Create(MainLoop& loop, Build build,
-                                                       bool no_reboot) {
-  std::unique_ptr<Supervisor> supervisor(new Supervisor(loop, std::move(build), no_reboot));
-  TRY_VOID(supervisor->BuildNext());
-  return supervisor;
-}
-
 Result<void> Supervisor::BuildNext() {
   TRY(machine_, build_(++number_));
   state_ = RunState::kPrelaunch;
@@ -94,10 +87,10 @@ void Supervisor::Pause() {
 // guest may have reset the disk.
 void Supervisor::PauseForDisk(const std::string& message) {
   if (state_ != RunState::kRunning || !machine_->HoldsRequests()) return;
-  LOG("{}", message);
   machine_->Pause();
   state_ = RunState::kIoError;
   Emit(Kind::kStop);
+  LOG("{}", message);
 }
 
 void Supervisor::Resume() {

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "blockcore/base/result.h"
 #include "vmm/machine_control.h"
@@ -29,9 +30,12 @@ class Supervisor final : public MachineControl {
   // the number.
   using Build = std::function<Result<std::unique_ptr<PowerCycle>>(uint32_t number)>;
 
-  // Builds the first machine. `loop` outlives the supervisor. With `no_reboot` any reset ends the
-  // program, as with QEMU.
-  static Result<std::unique_ptr<Supervisor>> Create(MainLoop& loop, Build build, bool no_reboot);
+  // `loop` outlives the supervisor. With `no_reboot` any reset ends the program, as with QEMU.
+  Supervisor(MainLoop& loop, Build build, bool no_reboot)
+      : loop_(loop), build_(std::move(build)), no_reboot_(no_reboot) {}
+
+  // Builds the first machine. Once, before Run, and before clients are served.
+  Result<void> Prepare() { return BuildNext(); }
 
   // Runs the guest, unless `start` is false: then it waits for Resume. Returns why all came to an
   // end; no machine is left then. Fails when the machine after a reset cannot be built.
@@ -47,9 +51,6 @@ class Supervisor final : public MachineControl {
   void SetEventSink(std::function<void(const MachineEvent&)> sink) override;
 
  private:
-  Supervisor(MainLoop& loop, Build build, bool no_reboot)
-      : loop_(loop), build_(std::move(build)), no_reboot_(no_reboot) {}
-
   Result<void> BuildNext();
   void PauseForDisk(const std::string& message);
   void Emit(MachineEvent::Kind kind, MachineEvent::Cause cause = MachineEvent::Cause::kNone);
@@ -59,7 +60,7 @@ class Supervisor final : public MachineControl {
   const Build build_;
   const bool no_reboot_;
   std::function<void(const MachineEvent&)> sink_;
-  std::unique_ptr<PowerCycle> machine_;  // none when state_ is kShutdown
+  std::unique_ptr<PowerCycle> machine_;  // none before Prepare and when state_ is kShutdown
   uint32_t number_ = 0;                  // of machine_
   RunState state_ = RunState::kPrelaunch;
 };

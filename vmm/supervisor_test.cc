@@ -37,10 +37,9 @@ class Fixture {
     auto created_loop = MainLoop::Create();
     REQUIRE(created_loop);
     loop = std::move(*created_loop);
-    auto created = Supervisor::Create(
+    supervisor = std::make_unique<Supervisor>(
         *loop, [this](uint32_t number) { return Build(number); }, no_reboot);
-    REQUIRE(created);
-    supervisor = std::move(*created);
+    REQUIRE(supervisor->Prepare());
     supervisor->SetEventSink([this](const MachineEvent& event) { notes.push_back(Text(event)); });
   }
 

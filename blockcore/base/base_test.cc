@@ -1,4 +1,7 @@
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "blockcore/base/event_fd.h"
 #include "blockcore/base/excerpt.h"
@@ -62,6 +65,29 @@ TEST_CASE("RangeFits never wraps") {
   CHECK_FALSE(RangeFits(11, 0, 10));
   CHECK_FALSE(RangeFits(1, ~uint64_t{0}, 10));
   CHECK_FALSE(RangeFits(~uint64_t{0}, 2, 10));
+}
+
+TEST_CASE("A log line that nobody reads is given up") {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  REQUIRE(::fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0);
+  const std::string filling(4096, 'x');
+  while (::write(ends[1], filling.data(), filling.size()) > 0) {
+  }
+  REQUIRE(::fcntl(ends[1], F_SETFL, 0) == 0);
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ::dup2(ends[1], STDERR_FILENO);
+    ::alarm(30);
+    LOG("a line");
+    ::_exit(0);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 TEST_CASE("A log budget admits five lines a second and counts the rest") {

@@ -1,12 +1,20 @@
 #include "blockcore/base/log.h"
 
+#include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 
 namespace minivmm {
 
 void LogLine(std::string_view text) {
+  constexpr int kWaitMs = 100;
+  pollfd output{STDERR_FILENO, POLLOUT, 0};
+  int writable = 0;
+  while ((writable = ::poll(&output, 1, kWaitMs)) < 0 && errno == EINTR) {
+  }
+  if (writable == 0) return;
   // One write, so that lines of several threads do not mix.
   std::string line = fmt::format("minivmm: {}\n", text);
   [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());

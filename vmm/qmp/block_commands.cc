@@ -2,6 +2,7 @@
 #include <string>
 #include <utility>
 
+#include "blockcore/base/units.h"
 #include "blockcore/options.h"
 #include "vmm/qmp/block_stats.h"
 #include "vmm/qmp/command_sets.h"
@@ -102,12 +103,21 @@ QmpAnswer ResizeDisk(const QmpTarget& target, const json::object& arguments) {
     const json::value* given = arguments.if_contains(key);
     return given != nullptr && given->get_string() == name;
   };
-  const int64_t size = arguments.at("size").to_number<int64_t>();
-  if (size < 0) return QmpFailure("Parameter 'size' expects a >0 size");
+  const json::value& given_size = arguments.at("size");
+  if (!given_size.is_int64() || given_size.get_int64() < 0) {
+    return QmpFailure("Parameter 'size' expects a size from 0 to 2^63 - 1");
+  }
+  const auto size = static_cast<uint64_t>(given_size.get_int64());
   for (size_t i = 0; i < target.disks.size(); ++i) {
     const QmpDisk& disk = target.disks[i];
     if (!named("device", disk.id) && !named("node-name", disk.backend->node_name())) continue;
-    Result<void> grown = disk.backend->Grow(static_cast<uint64_t>(size));
+    if (disk.logical_block_bytes != 0 && !IsAligned(size, disk.logical_block_bytes)) {
+      return QmpFailure(
+          fmt::format("cannot resize disk '{}' to {} bytes: they are not a multiple of its "
+                      "logical_block_size={}",
+                      disk.id, size, disk.logical_block_bytes));
+    }
+    Result<void> grown = disk.backend->Grow(size);
     if (grown) target.control.ShowDiskSize(i);
     return AnswerOf(std::move(grown));
   }

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
@@ -37,17 +38,22 @@ QmpConnection::QmpConnection(asio::io_context& context, Ends ends, const QmpComm
     : context_(context),
       closed_(std::move(closed)),
       ends_(std::move(ends)),
-      session_(commands, [this](std::string line) { Write(std::move(line)); }) {}
+      session_(
+          commands, [this](std::string line) { Write(std::move(line)); },
+          [this] { return HasRoom(); }) {}
 
 void QmpConnection::SendEvent(const boost::json::object& event) {
-  if (is_open_) session_.SendEvent(event);
+  if (!is_open_) return;
+  session_.SendEvent(event);
+  if (is_open_ && unwritten_bytes() > kMaxOutputBytes + longest_line_bytes_) {
+    LOG_RATE_LIMITED("--qmp {}: the client does not read: dropped with {} bytes unread", ends_.name,
+                     unwritten_bytes());
+    Close();
+  }
 }
 
 void QmpConnection::WaitForInput() {
-  if (!is_open_ || at_end_ || reading_ || session_.is_busy() ||
-      unwritten_bytes() > kEnoughOutputBytes) {
-    return;
-  }
+  if (reading_ || !MayRead()) return;
   reading_ = true;
   ends_.input.async_wait(asio::posix::stream_descriptor::wait_read,
                          [weak = weak_from_this()](const boost::system::error_code& error) {
@@ -60,7 +66,7 @@ void QmpConnection::WaitForInput() {
 
 void QmpConnection::Read() {
   reading_ = false;
-  if (!is_open_) return;
+  if (!MayRead()) return;  // what was read before is not done with: Flush waits again
   std::array<char, kPieceBytes> piece;
   const ssize_t count = ::read(ends_.input.native_handle(), piece.data(), piece.size());
   if (count > 0) {
@@ -76,13 +82,9 @@ void QmpConnection::Read() {
 
 void QmpConnection::Write(std::string line) {
   if (!is_open_) return;
+  longest_line_bytes_ = std::max(longest_line_bytes_, line.size());
   output_ += line;
   Flush();
-  if (unwritten_bytes() > kMaxOutputBytes) {
-    LOG_RATE_LIMITED("--qmp {}: the client does not read: dropped with {} bytes unread", ends_.name,
-                     unwritten_bytes());
-    Close();
-  }
 }
 
 void QmpConnection::Flush() {
@@ -111,6 +113,7 @@ void QmpConnection::Flush() {
     output_.erase(0, written_bytes_);
     written_bytes_ = 0;
   }
+  session_.Continue();
   if (ends_.is_socket && at_end_ && output_.empty()) Close();
   WaitForInput();
 }

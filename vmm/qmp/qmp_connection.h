@@ -3,8 +3,9 @@
 //
 //   readable ─▶ read a piece ─▶ session ─▶ output ─▶ written at once, or when there is room
 //
-// While a command is unanswered, or a client leaves many answers unread, nothing more is read from
-// him: only events can then make the output grow, and at kMaxOutputBytes he is dropped.
+// While a command is unanswered, or a client leaves many answers unread, no further command of his is
+// begun and nothing more is read from him: only events can then make the output grow, and he is
+// dropped when they pile up.
 #ifndef MINIVMM_VMM_QMP_QMP_CONNECTION_H_
 #define MINIVMM_VMM_QMP_QMP_CONNECTION_H_
 
@@ -20,8 +21,10 @@ namespace minivmm {
 
 class QmpConnection : public std::enable_shared_from_this<QmpConnection> {
  public:
-  // With more than that unwritten no further command is read.
+  // With more than that unwritten no further command is begun.
   static constexpr size_t kEnoughOutputBytes = 64 << 10;
+  // A client is dropped when more is unwritten than this and the longest of his lines, an answer that
+  // he may be reading.
   static constexpr size_t kMaxOutputBytes = 4 << 20;
 
   // Where the client is. The descriptors are non-blocking; a socket is in both.
@@ -44,6 +47,8 @@ class QmpConnection : public std::enable_shared_from_this<QmpConnection> {
   QmpConnection(boost::asio::io_context& context, Ends ends, const QmpCommands& commands,
                 std::function<void()> closed);
 
+  bool HasRoom() const { return is_open_ && unwritten_bytes() <= kEnoughOutputBytes; }
+  bool MayRead() const { return HasRoom() && !at_end_ && !session_.is_busy(); }
   void WaitForInput();
   void Read();
   void Write(std::string line);
@@ -56,9 +61,10 @@ class QmpConnection : public std::enable_shared_from_this<QmpConnection> {
   Ends ends_;
   std::string output_;
   size_t written_bytes_ = 0;  // at the front of output_
-  bool reading_ = false;      // waits for input
-  bool writing_ = false;      // waits for room
-  bool at_end_ = false;       // of the input
+  size_t longest_line_bytes_ = 0;
+  bool reading_ = false;  // waits for input
+  bool writing_ = false;  // waits for room
+  bool at_end_ = false;   // of the input
   bool is_open_ = true;
   QmpSession session_;
 };

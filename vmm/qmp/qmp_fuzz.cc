@@ -18,7 +18,9 @@ namespace json = boost::json;
 
 class Client {
  public:
-  Client() : session_(Commands(), [this](std::string line) { Take(std::move(line)); }) {
+  Client()
+      : session_(
+            Commands(), [this](std::string line) { Take(std::move(line)); }, [] { return true; }) {
     session_.Start();
     VMM_CHECK(lines_.size() == 1);
   }

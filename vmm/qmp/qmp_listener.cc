@@ -117,10 +117,10 @@ Result<void> QmpListener::OpenStdio() {
   TRY(const UniqueFd output, OpenNonBlocking(STDOUT_FILENO, O_WRONLY | O_APPEND));
   TRY(Descriptor watched_input, Watch(context_, input.get()));
   TRY(Descriptor watched_output, Watch(context_, output.get()));
-  Serve({.input = std::move(watched_input),
-         .output = std::move(watched_output),
-         .is_socket = IsSocket(output.get()),
-         .name = socket_.text});
+  Take({.input = std::move(watched_input),
+        .output = std::move(watched_output),
+        .is_socket = IsSocket(output.get()),
+        .name = socket_.text});
   return {};
 }
 
@@ -169,10 +169,10 @@ void QmpListener::Accept() {
     Result<Descriptor> input = Watch(context_, fd.get());
     Result<Descriptor> output = Watch(context_, fd.get());
     if (input && output) {
-      Serve({.input = std::move(*input),
-             .output = std::move(*output),
-             .is_socket = true,
-             .name = socket_.text});
+      Take({.input = std::move(*input),
+            .output = std::move(*output),
+            .is_socket = true,
+            .name = socket_.text});
       return;
     }
   }
@@ -184,8 +184,20 @@ void QmpListener::Accept() {
   });
 }
 
-void QmpListener::Serve(QmpConnection::Ends ends) {
+void QmpListener::Serve() {
+  serves_ = true;
+  if (ends_) StartClient();
+}
+
+void QmpListener::Take(QmpConnection::Ends ends) {
   had_client_ = true;
+  ends_ = std::move(ends);
+  if (serves_) StartClient();
+}
+
+void QmpListener::StartClient() {
+  QmpConnection::Ends ends = std::move(*ends_);
+  ends_.reset();
   client_ = QmpConnection::Start(context_, std::move(ends), commands_, [this] {
     client_.reset();  // the listener lives as long as its client
     if (!socket_.stdio) WaitForClient();

@@ -9,6 +9,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "blockcore/base/result.h"
@@ -30,6 +31,9 @@ class QmpListener : public std::enable_shared_from_this<QmpListener> {
   QmpListener(const QmpListener&) = delete;
   QmpListener& operator=(const QmpListener&) = delete;
 
+  // From now on clients are served; the first may have come already.
+  void Serve();
+
   // Whether nobody has come whom the guest must wait for.
   bool is_awaited() const { return socket_.wait && !socket_.stdio && !had_client_; }
   const QmpSocket& socket() const { return socket_; }
@@ -46,7 +50,8 @@ class QmpListener : public std::enable_shared_from_this<QmpListener> {
   Result<void> OpenStdio();
   void WaitForClient();
   void Accept();
-  void Serve(QmpConnection::Ends ends);
+  void Take(QmpConnection::Ends ends);
+  void StartClient();
 
   boost::asio::io_context& context_;
   const QmpSocket socket_;
@@ -57,6 +62,8 @@ class QmpListener : public std::enable_shared_from_this<QmpListener> {
   bool has_file_ = false;
   dev_t file_device_ = 0;
   ino_t file_inode_ = 0;
+  bool serves_ = false;
+  std::optional<QmpConnection::Ends> ends_;  // of who came before that
   std::shared_ptr<QmpConnection> client_;
   bool had_client_ = false;
 };

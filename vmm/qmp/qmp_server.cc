@@ -111,15 +111,17 @@ Result<std::unique_ptr<QmpServer>> QmpServer::Create(asio::io_context& context,
 
 QmpServer::~QmpServer() {
   state_->target.control.SetEventSink({});
+  state_->zone_query.reset();  // a report under way may fail, and call its disk's observer
   for (const QmpDisk& disk : state_->target.disks) disk.backend->SetErrorObserver({});
 }
 
-void QmpServer::WaitForClients(const std::function<bool()>& give_up) {
+void QmpServer::Serve(const std::function<bool()>& give_up) {
   for (const auto& listener : state_->listeners) {
     if (!listener->is_awaited()) continue;
     LOG("--qmp {}: the guest starts when a client has come", listener->socket().text);
     while (listener->is_awaited() && !give_up()) state_->context.run_one();
   }
+  for (const auto& listener : state_->listeners) listener->Serve();
 }
 
 }  // namespace minivmm

@@ -8,7 +8,7 @@
 //   disks' I/O threads ──▶ BlockErrorQueue┘
 //
 // A client can make nobody wait: reads and writes never block, one command of a client runs at a
-// time, and who does not read his answers is dropped. Not here: what commands do.
+// time, and who does not read is not heard, and dropped when events pile up. Not here: what commands do.
 #ifndef MINIVMM_VMM_QMP_QMP_SERVER_H_
 #define MINIVMM_VMM_QMP_QMP_SERVER_H_
 
@@ -31,6 +31,7 @@ namespace minivmm {
 struct QmpDisk {
   std::string id;  // of the device
   BlockBackend* backend = nullptr;
+  uint32_t logical_block_bytes = 0;  // that the device was given; 0: the disk's own
 };
 
 // What clients control. All of it outlives the server.
@@ -45,7 +46,7 @@ class QmpServer {
   // Makes the sockets (mode 0600) and listens; takes the one event sink of the control and the
   // error observers of the disks, and starts the thread of query-zones. A socket file that nobody
   // listens on any more is replaced. Fails, naming the --qmp, when a path is in use, is no socket or
-  // cannot be made. Clients are served when `context` runs, which outlives the server.
+  // cannot be made. `context` outlives the server.
   static Result<std::unique_ptr<QmpServer>> Create(boost::asio::io_context& context,
                                                    std::span<const QmpSocket> sockets,
                                                    QmpTarget target);
@@ -58,8 +59,9 @@ class QmpServer {
   QmpServer& operator=(const QmpServer&) = delete;
 
   // Runs `context` until each socket with `wait` has had a client, or until `give_up` says so,
-  // which is asked after each thing that happened.
-  void WaitForClients(const std::function<bool()>& give_up);
+  // which is asked after each thing that happened. No client is greeted or heard before; all are
+  // whenever `context` runs from then on.
+  void Serve(const std::function<bool()>& give_up);
 
  private:
   struct State;

@@ -64,11 +64,12 @@ UniqueFd Connect(const std::string& path) {
 }
 
 struct TestServer {
-  Result<void> Start(bool wait = false) {
-    const QmpSocket socket{.path = path, .wait = wait, .text = "unix:" + path};
+  Result<void> Start() {
+    const QmpSocket socket{.path = path, .wait = false, .text = "unix:" + path};
     QmpTarget target{.control = machine, .graph = graph, .disks = {}};
-    if (disk) target.disks.push_back({"disk0", disk.get()});
+    if (disk) target.disks.push_back({"disk0", disk.get(), logical_block_bytes});
     TRY(server, QmpServer::Create(context, {&socket, 1}, std::move(target)));
+    server->Serve([] { return false; });
     return {};
   }
   void AddDisk(const std::string& description) {
@@ -88,6 +89,7 @@ struct TestServer {
   FakeMachine machine;
   BlockGraph graph;
   std::unique_ptr<BlockBackend> disk;
+  uint32_t logical_block_bytes = 0;
   asio::io_context context;
   std::unique_ptr<QmpServer> server;
 };
@@ -107,7 +109,9 @@ BlockStatus WriteFromNowhere(IoThread& thread, TestServer& server, HeldRequests*
 
 class Client {
  public:
-  explicit Client(TestServer& server) : context_(server.context), fd_(Connect(server.path)) {
+  explicit Client(TestServer& server) : Client(server, server.path) {}
+  Client(TestServer& server, const std::string& path)
+      : context_(server.context), fd_(Connect(path)) {
     REQUIRE(fd_.get() >= 0);
   }
 
@@ -359,13 +363,36 @@ TEST_CASE("a disk of the guest grows, and the guest is told; nothing else can be
   for (const char* wrong :
        {R"({"node-name":"d0"})", R"({"node-name":"d0","size":-1})", R"({"size":16384})",
         R"({"node-name":"d0","size":4096})", R"({"node-name":"d0","size":8193})",
-        R"({"node-name":"d0","size":9223372036854775807})", R"({"node-name":"d1","size":2097152})",
+        R"({"node-name":"d0","size":9223372036854775807})",
+        R"({"node-name":"d0","size":18446744073709551615})", R"({"node-name":"d1","size":2097152})",
         R"({"node-name":"nope","size":16384})", R"({"node-name":"d0","size":"16384"})"}) {
     CAPTURE(wrong);
     CHECK(resize(wrong).contains("error"));
   }
   CHECK(server.machine.grown_disks.size() == 1);
   CHECK(std::filesystem::file_size(path) == 8192);
+}
+
+TEST_CASE("a disk is given no size that the guest's next start would refuse") {
+  TestDirectory directory;
+  const std::string path = directory.File("grows.img");
+  std::ofstream(path) << std::string(8192, 'x');
+  TestServer server;
+  server.AddDisk(fmt::format("node-name=d0,driver=file,filename={}", path));
+  server.logical_block_bytes = 4096;
+  REQUIRE(server.Start().has_value());
+  Client client(server);
+  client.Negotiate();
+  const json::object refused =
+      client.Ask(R"({"execute":"block_resize","arguments":{"device":"disk0","size":8704}})");
+  REQUIRE(refused.contains("error"));
+  CHECK(refused.at("error").at("desc").as_string().find("logical_block_size=4096") !=
+        json::string::npos);
+  CHECK(server.machine.grown_disks.empty());
+  CHECK(std::filesystem::file_size(path) == 8192);
+  CHECK(client.Ask(R"({"execute":"block_resize","arguments":{"device":"disk0","size":12288}})")
+            .contains("return"));
+  CHECK(std::filesystem::file_size(path) == 12288);
 }
 
 TEST_CASE("zones are reported in pieces, from the disk of the guest and from a node without user") {
@@ -560,16 +587,79 @@ TEST_CASE("a client that never reads is not listened to, and dropped when events
   next.Negotiate();
 }
 
-TEST_CASE("the guest waits for a client where that is wanted") {
+TEST_CASE("a client that reads gets all it asked for, however much that is") {
+  struct Row {
+    size_t disks;
+    int questions;
+  };
+  // Much output of one piece of input, and one answer that is longer than what events may leave.
+  for (const Row& row : {Row{8, 130}, Row{500, 2}}) {
+    TestServer server;
+    server.AddDisk("node-name=d0,driver=null-co,size=1M");
+    const QmpSocket socket{.path = server.path, .wait = false, .text = "unix:x"};
+    QmpTarget target{.control = server.machine, .graph = server.graph, .disks = {}};
+    target.disks.assign(row.disks, {.id = "disk0", .backend = server.disk.get()});
+    server.server = std::move(*QmpServer::Create(server.context, {&socket, 1}, std::move(target)));
+    server.server->Serve([] { return false; });
+    Client client(server);
+    client.Negotiate();
+    std::string questions;
+    for (int i = 0; i < row.questions; ++i) questions += R"({"execute":"query-blockstats"})";
+    REQUIRE(client.Send(questions));
+    int answers = 0;
+    for (int events = 0; answers < row.questions || events < 1;) {
+      const std::optional<std::string> line = client.Line();
+      REQUIRE(line.has_value());
+      if (line->starts_with(R"({"timestamp")")) {
+        ++events;
+      } else if (++answers == 1) {
+        CHECK(line->size() * static_cast<size_t>(row.questions) > 4 << 20);
+        server.machine.Tell({MachineEvent::Kind::kReset});
+      }
+    }
+    CHECK(answers == row.questions);
+    CHECK(client.Ask(R"({"execute":"query-version"})").contains("return"));
+  }
+}
+
+TEST_CASE("no client is served before all have come that the guest waits for") {
   TestServer server;
-  REQUIRE(server.Start(true).has_value());
+  const std::string awaited_path = server.directory.File("awaited.sock");
+  const std::array sockets = {QmpSocket{.path = server.path, .wait = false, .text = "unix:a"},
+                              QmpSocket{.path = awaited_path, .wait = true, .text = "unix:b"}};
+  server.server = std::move(*QmpServer::Create(
+      server.context, sockets, {.control = server.machine, .graph = server.graph, .disks = {}}));
+  Client early(server);
+  REQUIRE(early.Send(std::string(kNegotiate) + R"({"execute":"cont"}{"execute":"system_reset"})"));
   int asked = 0;
-  asio::post(server.context, [] {});
-  server.server->WaitForClients([&] { return ++asked == 2; });
-  CHECK(asked == 2);
-  Client client(server);
-  server.server->WaitForClients([] { return false; });
-  client.Negotiate();
+  std::function<void()> keep_busy = [&] {
+    if (asked < 100) asio::post(server.context, keep_busy);
+  };
+  keep_busy();
+  SUBCASE("they come") {
+    std::optional<Client> awaited;
+    server.server->Serve([&] {
+      if (++asked == 100) awaited.emplace(server, awaited_path);
+      return false;
+    });
+    CHECK(asked >= 100);
+    CHECK(server.machine.run_state() == RunState::kPrelaunch);
+    CHECK(server.machine.resets == 0);
+    awaited->Negotiate();
+  }
+  SUBCASE("the wait is given up") {
+    server.server->Serve([&] { return ++asked == 100; });
+    CHECK(asked == 100);
+    CHECK(server.machine.run_state() == RunState::kPrelaunch);
+    CHECK(server.machine.resets == 0);
+  }
+  CHECK(early.Message().contains("QMP"));
+  CHECK(early.Message().contains("return"));
+  CHECK(early.Message().at("event") == "RESUME");
+  CHECK(early.Message().contains("return"));
+  CHECK(early.Message().contains("return"));
+  CHECK(server.machine.run_state() == RunState::kRunning);
+  CHECK(server.machine.resets == 1);
 }
 
 TEST_CASE("the socket is the owner's alone, and goes with the server") {

@@ -55,9 +55,11 @@ json::object QmpVersion() {
   return {{"qemu", {{"micro", 0}, {"minor", 0}, {"major", 10}}}, {"package", "minivmm-0.1"}};
 }
 
-QmpSession::QmpSession(const QmpCommands& commands, std::function<void(std::string line)> write)
+QmpSession::QmpSession(const QmpCommands& commands, std::function<void(std::string line)> write,
+                       std::function<bool()> has_room)
     : commands_(commands),
       write_(std::move(write)),
+      has_room_(std::move(has_room)),
       negotiation_{.name = kNegotiate,
                    .parameters = {{"enable", QmpParameter::Type::kArray}},
                    .run = [this](const json::object& arguments) { return Negotiate(arguments); }} {}
@@ -75,7 +77,7 @@ void QmpSession::Continue() {
   if (continuing_) return;  // a command that answered at once: the loop below goes on
   continuing_ = true;
   std::string_view rest = waiting_;
-  while (pending_ == nullptr && !rest.empty()) Handle(framer_.Take(rest));
+  while (pending_ == nullptr && !rest.empty() && has_room_()) Handle(framer_.Take(rest));
   waiting_.erase(0, waiting_.size() - rest.size());
   continuing_ = false;
 }

@@ -24,17 +24,21 @@ boost::json::object QmpVersion();
 
 class QmpSession {
  public:
-  // `write` is given whole lines with their ends. It must not destroy the session. `commands`
-  // outlives the session.
-  QmpSession(const QmpCommands& commands, std::function<void(std::string line)> write);
+  // `write` is given whole lines with their ends. No command is begun while `has_room` denies that
+  // its answer can be taken. Neither may destroy the session. `commands` outlives the session.
+  QmpSession(const QmpCommands& commands, std::function<void(std::string line)> write,
+             std::function<bool()> has_room);
 
   QmpSession(const QmpSession&) = delete;
   QmpSession& operator=(const QmpSession&) = delete;
 
   void Start();
 
-  // Any bytes in any pieces. Kept in memory as long as a command is unanswered: give no more then.
+  // Any bytes in any pieces. Kept in memory as long as a command is unanswered or there is no room:
+  // give no more then.
   void Receive(std::string_view bytes);
+  // There may be room again: goes on with what waits.
+  void Continue();
   bool is_busy() const { return pending_ != nullptr; }
 
   // `event` is whole: timestamp, name, data. Dropped during negotiation.
@@ -47,7 +51,6 @@ class QmpSession {
     bool has_id = false;
   };
 
-  void Continue();
   void Handle(JsonFramer::Frame frame);
   void HandleRequest(const boost::json::object& request);
   Result<void> CheckRequest(const boost::json::object& request) const;
@@ -58,6 +61,7 @@ class QmpSession {
 
   const QmpCommands& commands_;
   const std::function<void(std::string line)> write_;
+  const std::function<bool()> has_room_;
   const QmpCommand negotiation_;
   JsonFramer framer_;
   std::string waiting_;  // received, not looked at yet

@@ -19,7 +19,9 @@ constexpr std::string_view kNegotiate = R"({"execute":"qmp_capabilities"})";
 
 // A session with two commands: "count" answers with how often it ran, "wait" when Reply is called.
 struct Client {
-  Client() : session(commands, [this](std::string line) { output += line; }) {
+  Client()
+      : session(
+            commands, [this](std::string line) { output += line; }, [this] { return has_room; }) {
     commands.Add(
         {.name = "count", .run = [this](const json::object&) -> QmpAnswer { return ++count; }});
     commands.Add({.name = "wait",
@@ -44,6 +46,7 @@ struct Client {
   void Negotiate() { REQUIRE(Send(kNegotiate) == kDone); }
 
   std::string output;
+  bool has_room = true;
   int count = 0;
   std::string waited_for;
   QmpReply reply;
@@ -187,6 +190,19 @@ TEST_CASE("what follows an unanswered command waits") {
   client.reply(QmpFailure("B"));
   CHECK(client.output == Failure("B", "2"));
   CHECK_FALSE(client.session.is_busy());
+}
+
+TEST_CASE("while there is no room for answers, commands wait") {
+  Client client;
+  client.Negotiate();
+  client.has_room = false;
+  CHECK(client.Send(R"({"execute":"count"}{"execute":"count"})") == "");
+  CHECK_FALSE(client.session.is_busy());
+  client.session.SendEvent({{"event", "STOP"}});
+  CHECK(std::exchange(client.output, "") == "{\"event\":\"STOP\"}\r\n");
+  client.has_room = true;
+  client.session.Continue();
+  CHECK(client.output == "{\"return\":1}\r\n{\"return\":2}\r\n");
 }
 
 TEST_CASE("an answer that comes after the session is dropped") {
