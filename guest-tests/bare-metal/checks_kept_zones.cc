@@ -176,7 +176,7 @@ void GrowingZoneIsClosed(Disk& disk) {
 }
 
 // A round that was not flushed may be there as well, whole or up to a pointer; two rounds at once
-// may not.
+// may not. Of the round that was flushed, so was the finish.
 void RewrittenZoneIsOfOneRound(Disk& disk) {
   const uint64_t start = SequentialZone(kRewritten);
   const uint8_t state = StateOf(disk, start);
@@ -192,6 +192,7 @@ void RewrittenZoneIsOfOneRound(Disk& disk) {
   REQUIRE_EQ(disk.Read(start, read_buffer, GranuleBytes()), kOk);
   const uint64_t round = reinterpret_cast<const Stamp*>(read_buffer)->round;
   REQUIRE(round >= TheOptions().flushed);
+  if (round == TheOptions().flushed) REQUIRE_EQ(state, kStateFull);
   RequireStamped(disk, start, kRewritten, round, 0, granules);
   RequireZeroes(disk, start, granules, granules + 4);
 }

@@ -118,16 +118,17 @@ void SegMaxIsAccepted(Disk& disk) {
   if (!disk.Has(kFeatureSegMax)) SkipCheck("SEG_MAX is not offered");
   const auto seg_max = disk.pci().Config<uint32_t>(kBlkSegMax);
   const uint32_t most = kMaxSegments - 2;
-  // Pieces of one sector, in all a multiple of any block size.
-  const uint32_t count = (seg_max < most ? seg_max : most) / kBlockSectors * kBlockSectors;
-  if (count == 0) SkipCheck("SEG_MAX is below 8");
+  const uint32_t count = seg_max < most ? seg_max : most;
+  if (count + 2 > disk.queue(0).size()) SkipCheck("SEG_MAX is above the queue size");
+  // Pieces of one sector, the last of so many that all are a multiple of any block size.
+  const uint32_t sectors = (count + kBlockSectors - 1) / kBlockSectors * kBlockSectors;
   Segment segments[kMaxSegments];
   for (uint32_t i = 0; i < count; ++i) {
-    segments[i] = Writable(read_buffer + i * kSectorBytes, kSectorBytes);
+    const uint32_t piece = i + 1 < count ? 1 : sectors - i;
+    segments[i] = Writable(read_buffer + i * kSectorBytes, piece * kSectorBytes);
   }
-  if (count + 2 > disk.queue(0).size()) SkipCheck("SEG_MAX is above the queue size");
   REQUIRE_EQ(disk.Run(kIn, 0, segments, static_cast<uint16_t>(count)), kOk);
-  REQUIRE_EQ(disk.used_bytes(), count * kSectorBytes + 1);
+  REQUIRE_EQ(disk.used_bytes(), sectors * kSectorBytes + 1);
 }
 
 void IndirectTablesWork(Disk& disk) {

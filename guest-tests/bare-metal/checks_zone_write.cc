@@ -255,12 +255,15 @@ void ReadsAboveThePointerAreConstant(Disk& disk) {
 
 void ConventionalZoneTakesAnyOrder(Disk& disk) {
   const uint64_t start = ConventionalZone();
-  FillPattern(write_buffer, GranuleBytes(), 4);
-  REQUIRE_EQ(WriteGranule(disk, start, 5 * Granule()), kOk);
-  REQUIRE_EQ(WriteGranule(disk, start, Granule()), kOk);
-  REQUIRE_EQ(WriteGranule(disk, start, 5 * Granule()), kOk);
-  REQUIRE_EQ(disk.Read(start + 5 * Granule(), read_buffer, GranuleBytes()), kOk);
-  REQUIRE(HasPattern(read_buffer, GranuleBytes(), 4));
+  constexpr uint64_t kOrder[] = {5, 1, 5};
+  for (uint64_t i = 0; i < 3; ++i) {
+    FillPattern(write_buffer, GranuleBytes(), 400 + i);
+    REQUIRE_EQ(WriteGranule(disk, start, kOrder[i] * Granule()), kOk);
+  }
+  for (uint64_t i = 1; i < 3; ++i) {
+    REQUIRE_EQ(disk.Read(start + kOrder[i] * Granule(), read_buffer, GranuleBytes()), kOk);
+    REQUIRE(HasPattern(read_buffer, GranuleBytes(), 400 + i));
+  }
 }
 
 void MisalignedAppendBuffersWork(Disk& disk) {

@@ -13,7 +13,7 @@
 namespace minivmm {
 
 constexpr uint16_t kMaxQueues = 16;
-constexpr uint16_t kMaxSegments = 128;
+constexpr uint16_t kMaxSegments = 256;
 constexpr uint16_t kConfigEntry = 0;  // MSI-X table entry for configuration changes
 
 // One request in flight. Lives until it is done; `status` is what the device wrote last.
