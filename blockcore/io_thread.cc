@@ -354,7 +354,12 @@ bool IoThread::State::PollForWork(uint64_t idle_since_ns) {
   if (one_processor) ::sched_yield();
   do {
     turn_time_ns = 0;
-    if (HasEvents() || poller->Poll()) return true;
+    if (HasEvents()) return true;
+    if (poller->Poll()) {
+      // As in a turn: before any task.
+      RunRequests();
+      return true;
+    }
     __builtin_ia32_pause();
   } while (!one_processor && Now_ns() - idle_since_ns < poll_ns);
   return false;

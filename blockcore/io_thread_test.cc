@@ -194,6 +194,45 @@ TEST_CASE("What is offered to a poller is taken, asleep or not, until it is take
   }
 }
 
+// Finds, when it is looked at without a turn, a request that is answered at once, and posts a task.
+struct IdleFinder final : IoThread::Poller, Task {
+  explicit IdleFinder(IoThread& thread_in) : thread(thread_in) {
+    request.PushCompletion(
+        [](void* self, BlockRequest&) { static_cast<IdleFinder*>(self)->order += 'r'; }, this);
+    run = [](Task& task) { static_cast<IdleFinder&>(task).order += 't'; };
+  }
+  bool Poll() override {
+    if (!is_armed || ++looks != 2) return false;
+    is_armed = false;
+    thread.Complete(request);
+    thread.Post(*this);
+    return true;
+  }
+  bool PrepareToSleep() override { return true; }
+  IoThread& thread;
+  BlockRequest request{};
+  std::string order;
+  int looks = 0;
+  bool is_armed = false;
+};
+
+TEST_CASE("What the poller completes while the thread idles goes before later tasks") {
+  auto thread = std::move(*IoThread::Start("test", 10'000'000));
+  IdleFinder finder(*thread);
+  thread->RunAndWait([&] { thread->SetPoller(&finder); });
+  // Until it polls, which it learns from short sleeps.
+  std::string order;
+  for (int i = 0; i < 100'000 && order.empty(); ++i) {
+    thread->RunAndWait([&] {
+      order = finder.order;
+      finder.looks = 0;
+      finder.is_armed = order.empty();
+    });
+  }
+  CHECK(order == "rt");
+  thread->RunAndWait([&] { thread->SetPoller(nullptr); });
+}
+
 struct CountingOperation : IoOperation {
   CountingOperation() {
     done = [](IoOperation& operation, int32_t result) {
