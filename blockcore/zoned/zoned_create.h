@@ -20,7 +20,8 @@ namespace minivmm {
 Result<void> CreateZonedImage(const std::string& path, const ZonedGeometry& geometry,
                               bool overwrite = false);
 
-// Brings the name `path` of a new file to stable storage.
+// Brings the name `path` of a new file to stable storage, as far as the user and the file system
+// let: who may not read a directory cannot sync it.
 Result<void> SyncDirectoryOf(const std::string& path);
 
 // The bytes of a fresh image, in order of offsets from 0 to header.data_offset_bytes() in large

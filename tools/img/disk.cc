@@ -164,10 +164,10 @@ Result<void> OutputFile::Commit() {
   if (::fsync(fd_.get()) != 0) {
     return Fail("cannot bring '{}' to stable storage: {}", path_, ErrnoText(errno));
   }
-  if (Result<void> synced = SyncDirectoryOf(path_); !synced) {
-    return Fail("'{}': {}", path_, synced.error().message);
-  }
   fd_ = UniqueFd();
+  if (Result<void> synced = SyncDirectoryOf(path_); !synced) {
+    return Fail("'{}' is complete, but: {}", path_, synced.error().message);
+  }
   return {};
 }
 
