@@ -6,8 +6,8 @@ set -u
 minivmm=$(realpath "$1")
 guest=$(realpath "$2")
 cd "$TEST_TMPDIR" || exit 1
-if [[ ! -e /dev/kvm ]]; then
-  echo "skipped: this machine has no /dev/kvm, which is opened before the drives"
+if [[ ! -r /dev/kvm || ! -w /dev/kvm ]]; then
+  echo "skipped: /dev/kvm is missing or forbidden, which is opened before the drives"
   exit 0
 fi
 failures=0

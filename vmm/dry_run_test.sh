@@ -6,8 +6,8 @@ set -euo pipefail
 minivmm=$(realpath "$1")
 guest=$(realpath "$2")
 cd "$TEST_TMPDIR"
-if [[ ! -e /dev/kvm ]]; then
-  echo "skipped: this machine has no /dev/kvm, which a dry run opens"
+if [[ ! -r /dev/kvm || ! -w /dev/kvm ]]; then
+  echo "skipped: /dev/kvm is missing or forbidden, which a dry run opens"
   exit 0
 fi
 failures=0

@@ -10,8 +10,8 @@ minivmm_program=$(realpath "$3")
 img_program=$(realpath "$4")
 io_program=${5:+$(realpath "$5")}
 cd "$TEST_TMPDIR" || exit 1
-if [[ ! -e /dev/kvm ]]; then
-  echo "skipped: this machine has no /dev/kvm, which a dry run opens"
+if [[ ! -r /dev/kvm || ! -w /dev/kvm ]]; then
+  echo "skipped: /dev/kvm is missing or forbidden, which a dry run opens"
   exit 0
 fi
 failures=0

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The real program with the bare-metal guest on this machine's KVM: a dry run, a whole run with its exit status, a reset, a stop by
-# signal. Skipped, with the reason, only where there is no /dev/kvm.
+# signal. Skipped, with the reason, only where there is no /dev/kvm to use.
 # shellcheck disable=SC2054 # commas as the program wants them
 set -u
 minivmm=$(realpath "$1")
 guest=$(realpath "$2")
 cd "$TEST_TMPDIR" || exit 1
-if [[ ! -e /dev/kvm ]]; then
-  echo "skipped: this machine has no /dev/kvm"
+if [[ ! -r /dev/kvm || ! -w /dev/kvm ]]; then
+  echo "skipped: /dev/kvm is missing or forbidden"
   exit 0
 fi
 failures=0

@@ -7,8 +7,9 @@
 //   MachineControl's events ──────────────┤
 //   disks' I/O threads ──▶ BlockErrorQueue┘
 //
-// A client can make nobody wait: reads and writes never block, one command of a client runs at a
-// time, and who does not read is not heard, and dropped when events pile up. Not here: what commands do.
+// A client can make nobody wait, but for the opening of a disk that it adds: reads and writes never
+// block, one command of a client runs at a time, and who does not read is not heard, and dropped when
+// events pile up. Not here: what commands do.
 #ifndef MINIVMM_VMM_QMP_QMP_SERVER_H_
 #define MINIVMM_VMM_QMP_QMP_SERVER_H_
 
