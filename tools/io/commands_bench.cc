@@ -1,6 +1,7 @@
 // bench: many requests at a time, and how fast they were.
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -24,13 +25,15 @@ struct BenchCall {
   uint8_t pattern = 0xcd;
 };
 
-// Keeps `depth` requests in flight. The I/O thread's from Start to the last completion.
+// Keeps `depth` requests in flight; with writethrough a write counts as in flight until the flush
+// behind it is done. The I/O thread's from Start to the last completion.
 class BenchRun {
  public:
   BenchRun(IoSession& session, const BenchCall& call, BenchWork work, IoBuffer buffer)
       : disk_(session.disk()),
         thread_(session.thread()),
         call_(call),
+        flush_writes_(session.settings().writethrough && call.work.op != BlockOp::kRead),
         work_(std::move(work)),
         buffer_(std::move(buffer)),
         slots_(call.depth) {}
@@ -44,6 +47,7 @@ class BenchRun {
   // Afterwards:
   BlockStatus status() const { return status_; }
   uint64_t failed_offset_bytes() const { return failed_offset_bytes_; }
+  bool flush_failed() const { return flush_failed_; }
   uint64_t total_ns() const { return ended_ns_ - begun_ns_; }
 
  private:
@@ -54,11 +58,13 @@ class BenchRun {
   };
 
   bool SubmitNext(Slot& slot);
+  void Submit(Slot& slot);
   void EndOne(Slot& slot);
 
   BlockNode& disk_;
   IoThread& thread_;
   const BenchCall call_;
+  const bool flush_writes_;
   BenchWork work_;
   IoBuffer buffer_;
   std::vector<Slot> slots_;
@@ -67,6 +73,7 @@ class BenchRun {
   std::atomic<uint64_t> done_{0};
   BlockStatus status_ = BlockStatus::kOk;
   uint64_t failed_offset_bytes_ = 0;
+  bool flush_failed_ = false;
   uint64_t begun_ns_ = 0;
   uint64_t ended_ns_ = 0;
   std::mutex mutex_;
@@ -95,25 +102,37 @@ bool BenchRun::SubmitNext(Slot& slot) {
   slot.request.offset_bytes = *offset;
   slot.request.length_bytes = call_.work.request_bytes;
   slot.request.buffers = {&slot.buffer, 1};
+  ++submitted_;
+  ++in_flight_;
+  Submit(slot);
+  return true;
+}
+
+void BenchRun::Submit(Slot& slot) {
   slot.request.PushCompletion(
       [](void* self, BlockRequest&) {
         auto& completed = *static_cast<Slot*>(self);
         completed.run->EndOne(completed);
       },
       &slot);
-  ++submitted_;
-  ++in_flight_;
   disk_.Submit(thread_, slot.request);
-  return true;
 }
 
 void BenchRun::EndOne(Slot& slot) {
+  const bool flush = slot.request.op == BlockOp::kFlush;
+  if (flush_writes_ && !flush && slot.request.status == BlockStatus::kOk) {
+    std::construct_at(&slot.request);
+    slot.request.op = BlockOp::kFlush;
+    Submit(slot);
+    return;
+  }
   --in_flight_;
   if (slot.request.status == BlockStatus::kOk) {
     done_.fetch_add(1, std::memory_order_relaxed);
   } else if (status_ == BlockStatus::kOk) {
     status_ = slot.request.status;
     failed_offset_bytes_ = slot.request.offset_bytes;
+    flush_failed_ = flush;
   }
   SubmitNext(slot);
   if (in_flight_ != 0) return;
@@ -236,6 +255,11 @@ bool RunBench(IoSession& session, const CommandArguments& arguments) {
                                      arguments.Has('C')));
   }
   if (run.status() == BlockStatus::kOk) return true;
+  if (run.flush_failed()) {
+    return session.Fails(
+        "bench failed: {}: the flush behind a write failed: do not rely on what was written",
+        ErrnoText(EIO));
+  }
   return session.Fails("bench failed: {}",
                        session.Explain(call->work.op, run.status(), run.failed_offset_bytes(),
                                        call->work.request_bytes));

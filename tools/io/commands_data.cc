@@ -26,7 +26,7 @@ bool MovesData(BlockOp op) { return op != BlockOp::kDiscard && op != BlockOp::kW
 
 // Fills the memory with the file's bytes, over and over.
 Result<void> FillFromFile(const std::string& path, std::span<std::byte> memory) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return Fail("{}: {}", path, ErrnoText(errno));
   size_t filled = 0;
   while (filled < memory.size()) {
@@ -249,7 +249,7 @@ bool RunRead(IoSession& session, const CommandArguments& arguments) {
 }
 
 bool RunReadv(IoSession& session, const CommandArguments& arguments) {
-  return Read(session, arguments, Buffers::kMany, "read", true);
+  return Read(session, arguments, Buffers::kMany, "readv", true);
 }
 
 bool RunAioRead(IoSession& session, const CommandArguments& arguments) {

@@ -67,6 +67,12 @@ printf 'abc' >pattern
 gives 0 "00020000:  61 62 63 61 62 63 61 62  abcabcab
 read 8/8 bytes at offset 131072
 8 bytes, 1 ops" -f raw -c "write -q -s pattern 128k 512" -c "read -v 128k 8" plain
+exec {slow}< <(
+  sleep 0.2
+  head -c 4096 /dev/zero
+)
+gives 0 "" -f raw -c "write -q -s /dev/fd/$slow 128k 4k" -c "read -q -P 0 128k 4k" plain
+exec {slow}<&-
 gives 0 "8 MiB (0x800000) bytes     allocated at offset 0 bytes (0x0)
 4194304/4194304 bytes allocated at offset 1 MiB" -f raw -c map -c "alloc 1M 4M" plain
 gives 0 "discard 4096/4096 bytes at offset 0

@@ -54,11 +54,19 @@ class Watcher : public BlockNode {
     }
     unsound += sound ? 0 : 1;
     changes += request.op != BlockOp::kRead && request.op != BlockOp::kZoneReport ? 1 : 0;
+    flushes += request.op == BlockOp::kFlush ? 1 : 0;
+    if (request.op == BlockOp::kFlush && fail_flushes) {
+      request.status = BlockStatus::kIoError;
+      thread.Complete(request);
+      return;
+    }
     disk_.Submit(thread, request);
   }
 
   int unsound = 0;
   int changes = 0;
+  int flushes = 0;
+  bool fail_flushes = false;
 
  private:
   BlockNode& disk_;
@@ -66,7 +74,7 @@ class Watcher : public BlockNode {
 
 // A disk of 17 MiB and 512 KiB: zones of 1 MiB with 768 KiB, 2 conventional, a short last one.
 struct Tool {
-  explicit Tool(const char* description = nullptr) {
+  explicit Tool(const char* description = nullptr, bool writethrough = false) {
     const char* base = std::getenv("TEST_TMPDIR");
     directory = std::string(base != nullptr ? base : "/tmp") + "/minivmm-io-test-XXXXXX";
     REQUIRE(::mkdtemp(directory.data()) != nullptr);
@@ -91,7 +99,8 @@ struct Tool {
     backend = BlockBackend::Create(graph, "d", "test").value();
     watcher = std::make_unique<Watcher>(*backend);
     session = std::make_unique<IoSession>(
-        *thread, watcher.get(), IoSession::Settings{.driver = "zoned"},
+        *thread, watcher.get(),
+        IoSession::Settings{.driver = "zoned", .writethrough = writethrough},
         [this](std::string_view t) { out += t; }, [this](std::string_view t) { complaints += t; });
   }
   ~Tool() {
@@ -196,6 +205,8 @@ TEST_CASE("no wrong range reaches the disk, and each is answered in qemu-io's wo
       {"write 18M 4k", "write failed: Input/output error"},
       {"write 17M 1M", "write failed: Input/output error"},
       {"write 0x7fffffffffffffff 4k", "write failed: Input/output error"},
+      {"read 18M 4k", "read failed: Input/output error"},
+      {"readv 18M 4k", "readv failed: Input/output error"},
       {"read 0 3G", "length cannot exceed 2147483136, given 3G"},
       {"aio_write 0 3G", "Argument '3G' exceeds maximum size 2147483136"},
       {"discard 18M 4k", "discard failed: Input/output error"},
@@ -233,6 +244,23 @@ TEST_CASE("bench appends until the zones are full") {
         "start: 0x2800, len 0x800, cap 0x600, wptr 0x2800, zcond:1, [type: 2]\n");
   CHECK(tool.Run("bench -C -w -b 64k 5M 1M").starts_with("786432,12,"));
   CHECK(tool.Run("bench -C -b 64k -n 100 -r").starts_with("6553600,100,"));
+}
+
+TEST_CASE("with writethrough a write or append of bench is done when the flush behind it is") {
+  Tool tool(nullptr, true);
+  CHECK(tool.Run("bench -C -w -b 64k 2M 1M").starts_with("786432,12,"));
+  CHECK(tool.watcher->flushes == 12);
+  CHECK(tool.Run("bench -C -a -b 128k 3M 1M").starts_with("786432,6,"));
+  CHECK(tool.watcher->flushes == 18);
+  CHECK(tool.Run("bench -C -b 64k -n 10").starts_with("655360,10,"));
+  CHECK(tool.watcher->flushes == 18);
+  CHECK(!tool.session->failed());
+  tool.watcher->fail_flushes = true;
+  CHECK(
+      tool.Run("bench -w -b 64k 4M 1M") ==
+      "bench failed: Input/output error: the flush behind a write failed: do not rely on what was "
+      "written\n");
+  CHECK(tool.session->failed());
 }
 
 TEST_CASE("bench takes its lanes in turn") {
