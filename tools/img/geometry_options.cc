@@ -86,7 +86,9 @@ Result<uint32_t> TakeConventionalZones(Options& options, uint64_t zone_count) {
     double share = 0;
     auto [stop, error] = std::from_chars(text->data(), end - 1, share, std::chars_format::fixed);
     if (error == std::errc{} && stop == end - 1 && share >= 0 && share <= 100) {
-      return static_cast<uint32_t>(std::ceil(share / 100 * static_cast<double>(zone_count)));
+      // In whole millionths: 1.1 is none of double's numbers, and more than 1.1 is a zone too many.
+      const double millionths = std::round(share * 1e6);
+      return static_cast<uint32_t>(std::ceil(millionths * static_cast<double>(zone_count) / 1e8));
     }
   } else {
     uint32_t number = 0;
@@ -99,10 +101,12 @@ Result<uint32_t> TakeConventionalZones(Options& options, uint64_t zone_count) {
 Result<void> CheckPowerOfTwo(uint64_t zone_size_bytes) {
   if (IsPowerOfTwo(zone_size_bytes)) return {};
   const uint64_t below = std::bit_floor(zone_size_bytes);
+  const bool above_fits = below <= UINT64_MAX / 2;
   return Fail(
-      "zone.size={} is no power of two, and Linux guests refuse such disks: choose {} or {}, or "
+      "zone.size={} bytes is no power of two, and Linux guests refuse such disks: choose {}{}, or "
       "give --allow-any-zone-size",
-      FormatSize(zone_size_bytes), FormatSize(below), FormatSize(2 * below));
+      zone_size_bytes, FormatSize(below),
+      above_fits ? fmt::format(" or {}", FormatSize(2 * below)) : "");
 }
 
 }  // namespace

@@ -50,6 +50,11 @@ says "host-aware" create --preset zns -o zone.mode=host-aware -o zone.convention
 [[ $("$img" report aware.zbd | grep -c SEQ_WRITE_PREFERRED) == 8 ]] || fail "a host-aware disk of 10 zones, 2 conventional"
 says "10 zones of 3 MiB" create --allow-any-zone-size -o zone.size=3M odd.zbd 30M
 
+says "100 zones of 1 MiB, 7 conventional" create --force -o zone.size=1M,zone.conventional_zones=7% share.zbd 100M
+says "3000 zones of 1 MiB, 33 conventional" create --force -o zone.size=1M,zone.conventional_zones=1.1% share.zbd 3000M
+says "100 zones of 1 MiB, 2 conventional" create --force -o zone.size=1M,zone.conventional_zones=1.1% share.zbd 100M
+rm -f share.zbd
+
 run create -o zone.size=1M,zone.conventional_zones=1,zone.max_append_bytes=64k d.zbd 8704k
 run report d.zbd
 expected="  start: 0x000000000, len 0x000800, cap 0x000800, wptr 0x000000 reset:0 non-seq:0, zcond: 0(nw) [type: 1(CONVENTIONAL)]
@@ -223,6 +228,8 @@ refuses "unknown option 'zone.sise'" create -o zone.sise=1M new 8M
 refuses "did you mean 'zone.size'?" create -o zone.sise=1M new 8M
 refuses "did you mean 'smr-26t'?" create --preset smr-27t new
 refuses "is no power of two, and Linux guests refuse such disks: choose 2 MiB or 4 MiB" create -o zone.size=3M new 30M
+refuses "zone.size=1049600 bytes is no power of two" create -o zone.size=1025K new 30M
+refuses "refuse such disks: choose 8 EiB, or give --allow-any-zone-size" create -o zone.size=9E new 30M
 refuses "zone.size" create -o zone.size=0 new 8M
 refuses "zone.capacity" create -o zone.size=1M,zone.capacity=2M new 8M
 refuses "leaves no sequential zone" create -o zone.size=1M,zone.conventional_zones=100% new 8M
