@@ -100,7 +100,7 @@ refuses "aio=native is not there" "${kernel[@]}" --drive file=disk.img,if=virtio
 refuses "unknown option 'siz'" "${kernel[@]}" --drive file=disk.img,if=virtio,siz=1
 refuses "drive 'd1' not found; did you mean 'd0'?" "${kernel[@]}" --drive file=disk.img,if=none,id=d0 --device virtio-blk-pci,drive=d1
 refuses "id 'd0' is in use by another drive" "${kernel[@]}" --drive file=disk.img,if=none,id=d0 --drive file=other.img,if=none,id=d0
-refuses "node-name 'virtio0' is given twice" "${kernel[@]}" --drive file=disk.img,if=virtio --blockdev node-name=virtio0,driver=null-co
+refuses "id 'virtio0' is the node-name of another node" "${kernel[@]}" --drive file=disk.img,if=virtio --blockdev node-name=virtio0,driver=null-co
 
 # Options of QEMU
 refuses "QEMU's option -machine is not there" "${kernel[@]}" -machine q35

@@ -60,12 +60,13 @@ class CommandLineReader {
     return foreign != nullptr && foreign->has_value && !foreign->accepted.empty();
   }
 
-  // `as_given`: with its dashes, for messages.
+  // `as_given`: with its dashes, for messages. `off`: it is checked, but not set.
   Result<void> ReadOption(std::string_view name, std::string_view as_given,
-                          const std::optional<std::string>& value) {
+                          const std::optional<std::string>& value, bool off = false) {
     const KnownOption* option = FindOption(name);
     if (option == nullptr) {
       if (const ForeignOption* foreign = FindForeignOption(name)) {
+        if (off) return {};
         return CheckForeignOption(*foreign, as_given.substr(0, as_given.find('=')), value);
       }
       std::vector<std::string_view> names;
@@ -82,6 +83,7 @@ class CommandLineReader {
     if (!value && option->value == KnownOption::Value::kNeeded) {
       return Fail("option {} needs a value", as_given);
     }
+    if (off) return {};
     return option->set(request_, value.value_or(""));
   }
 
@@ -90,14 +92,14 @@ class CommandLineReader {
     if (!text) return Fail("--config {}: {}", path, text.error().message);
     Result<std::vector<ConfiguredOption>> options = ParseConfig(*text);
     if (!options) return Fail("--config {}: {}", path, options.error().message);
-    std::set<std::string> seen;
+    std::set<const KnownOption*> seen;
     for (const ConfiguredOption& given : *options) {
       const KnownOption* option = FindOption(given.name);
-      const bool first = seen.insert(given.name).second;
-      if (option != nullptr && !option->repeatable && !first) {
-        return Fail("--config {}: '{}' can have one value only", path, given.name);
+      if (option != nullptr && !option->repeatable && !seen.insert(option).second) {
+        return Fail("--config {}: '{}'{} can have one value only", path, option->name,
+                    option->other_name.empty() ? "" : fmt::format(" or '{}'", option->other_name));
       }
-      Result<void> read = ReadOption(given.name, given.name, given.value);
+      Result<void> read = ReadOption(given.name, given.name, given.value, given.off);
       if (!read) return Fail("--config {}: {}", path, read.error().message);
       if (!request_.config_path.empty()) {
         return Fail("--config {}: it cannot name another configuration, '{}'", path,
@@ -110,6 +112,29 @@ class CommandLineReader {
   const FileReader& read_;
   CommandLineRequest request_;
 };
+
+// A device's drive= is an id or a node-name, so that no name may lead to two disks.
+Result<void> CheckDriveIds(const CommandLine& line) {
+  std::multiset<std::string> nodes;
+  const auto add_nodes = [&nodes](const Description& description) {
+    for (const auto& [key, value] : description) {
+      if (key == "node-name" || key.ends_with(".node-name")) nodes.insert(value);
+    }
+  };
+  for (const BlockDevice& blockdev : line.blockdevs) add_nodes(blockdev.options.KeysAndValues());
+  for (const DriveOption& drive : line.drives) {
+    nodes.insert(drive.node_name);
+    add_nodes(drive.keys);
+  }
+  for (const DriveOption& drive : line.drives) {
+    const size_t own = drive.node_name == drive.id ? 1 : 0;
+    if (nodes.count(drive.id) > own) {
+      return Fail("--drive {}: id '{}' is the node-name of another node: choose another",
+                  drive.text, drive.id);
+    }
+  }
+  return {};
+}
 
 // QEMU's names for those that have none, and the devices of if=virtio.
 Result<void> CompleteDrives(CommandLineRequest& request) {
@@ -137,7 +162,7 @@ Result<void> CompleteDrives(CommandLineRequest& request) {
       request.disks.push_back(std::move(disk));
     }
   }
-  return {};
+  return CheckDriveIds(request.line);
 }
 
 Result<void> CompleteDisks(CommandLineRequest& request) {
@@ -154,6 +179,7 @@ Result<void> CompleteDisks(CommandLineRequest& request) {
       device.drive = drive.node_name;
       write_cache = drive.write_cache;
       errors = drive.errors;
+      break;
     }
     device.errors = {.reads = disk.read_errors.value_or(errors.reads),
                      .writes = disk.write_errors.value_or(errors.writes)};

@@ -197,6 +197,24 @@ TEST_CASE("--drive if=virtio makes a device, named as QEMU names it") {
            "id 'x' is in use by another drive");
 }
 
+TEST_CASE("a drive's id is no other node's name, for a device could mean either") {
+  Contains(
+      Refused({"--drive", "file=a.img,if=none,id=a,node-name=b", "--drive",
+               "file=secret.img,if=none,id=b,node-name=c", "--device", "virtio-blk-pci,drive=a"}),
+      "file=secret.img,if=none,id=b,node-name=c: id 'b' is the node-name of another node");
+  Contains(
+      Refused({"--drive", "file=a,if=none,id=a", "--drive", "file=b,if=none,id=b,node-name=a"}),
+      "id 'a' is the node-name of another node");
+  Contains(
+      Refused({"--drive", "file=a,if=virtio", "--blockdev", "driver=null-co,node-name=virtio0"}),
+      "id 'virtio0' is the node-name of another node");
+  Contains(Refused({"--drive", "file=a,if=none,id=a,node-name=b", "--blockdev",
+                    "driver=raw,node-name=c,file.driver=null-co,file.node-name=a"}),
+           "id 'a' is the node-name of another node");
+  Accepted({"--drive", "file=a,if=none,id=a,node-name=a", "--blockdev",
+            "driver=raw,node-name=b,file=a"});
+}
+
 TEST_CASE("a device has its drive's werror and rerror, but for what it says itself") {
   CommandLine line = Accepted({"--drive", "file=a,if=virtio,werror=enospc", "--device",
                                "virtio-blk-pci,drive=d1,rerror=report", "--drive",

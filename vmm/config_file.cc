@@ -1,8 +1,14 @@
 #include "vmm/config_file.h"
 
 #include <boost/json.hpp>
+#include <boost/json/basic_parser_impl.hpp>
 #include <boost/system/error_code.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <utility>
 
+#include "blockcore/base/excerpt.h"
 #include "vmm/device_option.h"
 #include "vmm/value_text.h"
 
@@ -11,6 +17,65 @@ namespace {
 
 namespace json = boost::json;
 
+// Hears of each key of a JSON text, because a tree of it keeps only the last of several equal ones.
+// Depth is bounded by the parser.
+class KeyListener {
+ public:
+  static constexpr size_t max_array_size = SIZE_MAX;
+  static constexpr size_t max_object_size = SIZE_MAX;
+  static constexpr size_t max_string_size = SIZE_MAX;
+  static constexpr size_t max_key_size = SIZE_MAX;
+  using Code = boost::system::error_code;
+  using Text = json::string_view;
+
+  // Of the first key that is given twice.
+  const std::optional<Error>& failure() const { return failure_; }
+
+  bool on_object_begin(Code&) {
+    keys_.emplace_back();
+    return true;
+  }
+  bool on_object_end(size_t, Code&) {
+    keys_.pop_back();
+    return true;
+  }
+  bool on_key_part(Text part, size_t, Code&) {
+    key_.append(part.data(), part.size());
+    return true;
+  }
+  bool on_key(Text part, size_t, Code& code) {
+    key_.append(part.data(), part.size());
+    const auto [key, is_new] = keys_.back().insert(std::exchange(key_, {}));
+    if (is_new) return true;
+    failure_ = Fail("'{}' is given twice{}", Excerpt(*key),
+                    keys_.size() == 1 ? ": give it once, with an array for several values"
+                                      : " in one object: give it once")
+                   .value();
+    code = json::error::exception;  // any: ours is the better text
+    return false;
+  }
+
+  bool on_document_begin(Code&) { return true; }
+  bool on_document_end(Code&) { return true; }
+  bool on_array_begin(Code&) { return true; }
+  bool on_array_end(size_t, Code&) { return true; }
+  bool on_string_part(Text, size_t, Code&) { return true; }
+  bool on_string(Text, size_t, Code&) { return true; }
+  bool on_number_part(Text, Code&) { return true; }
+  bool on_int64(int64_t, Text, Code&) { return true; }
+  bool on_uint64(uint64_t, Text, Code&) { return true; }
+  bool on_double(double, Text, Code&) { return true; }
+  bool on_bool(bool, Code&) { return true; }
+  bool on_null(Code&) { return true; }
+  bool on_comment_part(Text, Code&) { return true; }
+  bool on_comment(Text, Code&) { return true; }
+
+ private:
+  std::vector<std::set<std::string>> keys_;  // of each open object
+  std::string key_;                          // what came of it
+  std::optional<Error> failure_;
+};
+
 Result<void> AddOption(std::string_view name, const json::value& value,
                        std::vector<ConfiguredOption>& out) {
   ConfiguredOption option{std::string(name), std::nullopt};
@@ -18,9 +83,9 @@ Result<void> AddOption(std::string_view name, const json::value& value,
     option.value = std::string(value.get_string());
   } else if (value.is_int64() || value.is_uint64() || value.is_object()) {
     option.value = json::serialize(value);
-  } else if (value.is_bool() && !value.get_bool()) {
-    return {};
-  } else if (!value.is_bool()) {
+  } else if (value.is_bool()) {
+    option.off = !value.get_bool();
+  } else {
     return Fail("'{}' must be text, an integer, true, false, an object, or an array of these",
                 name);
   }
@@ -56,6 +121,14 @@ json::parse_options AnyBytes() {
   return options;
 }
 
+Result<void> RefuseEqualKeys(std::string_view text) {
+  json::basic_parser<KeyListener> parser(AnyBytes());
+  boost::system::error_code error;  // of the syntax: the tree's parser tells it
+  parser.write_some(/*more=*/false, text.data(), text.size(), error);
+  if (const auto& failure = parser.handler().failure()) return Unexpected(*failure);
+  return {};
+}
+
 // What this program made itself.
 json::value ParseOwn(const std::string& text) { return json::parse(text, {}, AnyBytes()); }
 
@@ -78,6 +151,7 @@ json::array Devices(const CommandLine& line) {
 }  // namespace
 
 Result<std::vector<ConfiguredOption>> ParseConfig(std::string_view text) {
+  TRY_VOID(RefuseEqualKeys(text));
   boost::system::error_code error;
   json::value root = json::parse(text, error, {}, AnyBytes());
   if (error) return Fail("it is not valid JSON: {}", error.message());

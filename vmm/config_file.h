@@ -1,6 +1,6 @@
 // --config FILE: the machine as a JSON object. Its keys are the names of options, its values are
-// text, numbers, true (for options without a value), objects (for those that take a list: blockdev,
-// drive, device), or arrays of these:
+// text, numbers, true or false (for options without a value), objects (for those that take a list:
+// blockdev, drive, device), or arrays of these:
 //
 //   {"kernel": "vmlinux", "memory": "2G", "no-reboot": true,
 //    "blockdev": [{"driver": "null-co", "node-name": "d0"}], "device": ["virtio-blk-pci,drive=d0"]}
@@ -22,9 +22,10 @@ namespace minivmm {
 struct ConfiguredOption {
   std::string name;
   std::optional<std::string> value;  // none: it is only mentioned
+  bool off = false;                  // the value is `false`: nothing is to be set
 };
 
-// In their order, arrays taken apart.
+// In their order, arrays taken apart. No object may have a key twice.
 Result<std::vector<ConfiguredOption>> ParseConfig(std::string_view json);
 
 // The machine of a checked command line, all defaults filled in; --config reads it back.

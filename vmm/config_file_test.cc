@@ -93,6 +93,34 @@ TEST_CASE("wrong files are refused with their name and the option's") {
             .starts_with("--config c: --drive: group is not there"));
 }
 
+TEST_CASE("a key given twice in one object is refused, not dropped") {
+  CHECK(Refused(R"({"kernel": "k", "drive": {"file": "a"}, "drive": {"file": "b"}})") ==
+        "--config c: 'drive' is given twice: give it once, with an array for several values");
+  CHECK(Refused(R"({"kernel": "k", "smp": 1, "sm\u0070": 2})")
+            .starts_with("--config c: 'smp' is given twice"));
+  CHECK(Refused(R"({"kernel": "k", "drive": {"file": "a", "file": "b"}})") ==
+        "--config c: 'file' is given twice in one object: give it once");
+  CHECK(Refused(R"({"kernel": "k", "blockdev": [{"driver": "raw", "node-name": "n",
+                    "file": {"driver": "null-co", "driver": "file"}}]})") ==
+        "--config c: 'driver' is given twice in one object: give it once");
+  CHECK(Configured(R"({"kernel": "k", "drive": [{"file": "a", "if": "virtio"},
+                                                {"file": "b", "if": "virtio"}]})")
+            .drives.size() == 2);
+}
+
+TEST_CASE("both names of an option are one option") {
+  CHECK(Refused(R"({"kernel": "k", "m": 1, "memory": 2})") ==
+        "--config c: 'm' or 'memory' can have one value only");
+}
+
+TEST_CASE("false leaves out an option that exists and has no value") {
+  CHECK_FALSE(Configured(R"({"kernel": "k", "S": false, "usb": false})").start_paused);
+  CHECK(Refused(R"({"kernel": "k", "nosuch": false})")
+            .starts_with("--config c: unknown option 'nosuch'"));
+  CHECK(Refused(R"({"kernel": "k", "sandbox": false})") ==
+        "--config c: option sandbox needs a value");
+}
+
 TEST_CASE("the printed machine, read again, is the same machine") {
   CommandLine line = Configured(
       "{}", {"--kernel",   "a \"b\"",
