@@ -269,9 +269,8 @@ const std::vector<KnownOption>& Table() {
        "--config FILE",
        "read options from JSON: {\"kernel\": \"vmlinux\", \"device\": [...]}",
        "The keys are the names of options; the values are text, numbers, true or false, objects "
-       "for the "
-       "options that take a list, or arrays of these. What stands behind --config on the command "
-       "line counts more.",
+       "for the options that take a list, or arrays of these. What stands behind --config on the "
+       "command line counts more.",
        {"FILE"},
        [](Request& request, Text text) -> Result<void> {
          request.config_path = text;
