@@ -119,7 +119,8 @@ void PackedRing::Push(const DescriptorChain& chain, uint32_t written_bytes) {
   std::byte* target = DescriptorAt(next_used_);
   SharedField<uint32_t>(target + offsetof(Descriptor, length))
       .store(written_bytes, std::memory_order_relaxed);
-  SharedField<uint16_t>(target + offsetof(Descriptor, id)).store(chain.id_, std::memory_order_relaxed);
+  SharedField<uint16_t>(target + offsetof(Descriptor, id))
+      .store(chain.id_, std::memory_order_relaxed);
   const uint16_t lap = next_used_.wrap ? kAvailable | kUsed : 0;
   // Any part counts (virtio 2.8.4), also a status behind data that was not written: then
   // `written_bytes` is 0.
