@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <boost/json/basic_parser_impl.hpp>
-#include <boost/json/error.hpp>
 #include <boost/system/error_code.hpp>
 #include <charconv>
 #include <utility>
 
 #include "blockcore/base/excerpt.h"
+#include "blockcore/json_listener.h"
 
 namespace minivmm {
 namespace {
@@ -209,24 +209,11 @@ Result<void> Options::ParseKeyValues(std::string_view text, std::string_view imp
   return {};
 }
 
-// Hears of each piece of a JSON text as the parser meets it, because a tree of it would keep only
-// the last of several equal keys. Depth is bounded by the parser.
-class Options::JsonListener {
+// Adds each value that it hears of, under the path of its keys.
+class Options::JsonDescription : public JsonListener {
  public:
-  static constexpr size_t max_array_size = SIZE_MAX;
-  static constexpr size_t max_object_size = SIZE_MAX;
-  static constexpr size_t max_string_size = SIZE_MAX;
-  static constexpr size_t max_key_size = SIZE_MAX;
-  using Code = boost::system::error_code;
-  using Text = boost::json::string_view;
+  explicit JsonDescription(Options& options) : options_(options) {}
 
-  explicit JsonListener(Options& options) : options_(options) {}
-
-  // Of the first piece that could not be taken.
-  const std::optional<Error>& failure() const { return failure_; }
-
-  bool on_document_begin(Code&) { return true; }
-  bool on_document_end(Code&) { return true; }
   bool on_object_begin(Code& code) {
     if (std::find(objects_.begin(), objects_.end(), path_) != objects_.end()) {
       return Refuse(Fail("option {} is given twice", Quoted(path_)), code);
@@ -244,14 +231,9 @@ class Options::JsonListener {
     if (count != 0 || path_.empty()) return true;
     return Refuse(Fail("option {} is an empty object", Quoted(path_)), code);
   }
-  bool on_key_part(Text part, size_t, Code&) {
-    key_.append(part.data(), part.size());
-    return true;
-  }
   bool on_key(Text part, size_t, Code&) {
-    key_.append(part.data(), part.size());
     path_.resize(key_starts_.back());
-    path_ += std::exchange(key_, {});
+    path_ += TakeKey(part);
     return true;
   }
   bool on_string_part(Text part, size_t, Code&) {
@@ -265,13 +247,9 @@ class Options::JsonListener {
   bool on_bool(bool value, Code& code) { return Take(value ? "on" : "off", code); }
   bool on_int64(int64_t value, Text, Code& code) { return Take(std::to_string(value), code); }
   bool on_uint64(uint64_t value, Text, Code& code) { return Take(std::to_string(value), code); }
-  bool on_number_part(Text, Code&) { return true; }
   bool on_double(double, Text, Code& code) { return RefuseType(code); }
   bool on_null(Code& code) { return RefuseType(code); }
   bool on_array_begin(Code& code) { return RefuseType(code); }
-  bool on_array_end(size_t, Code&) { return true; }
-  bool on_comment_part(Text, Code&) { return true; }
-  bool on_comment(Text, Code&) { return true; }
 
  private:
   bool Take(std::string value, Code& code) {
@@ -283,26 +261,16 @@ class Options::JsonListener {
         Fail("option {} must be a string, an integer, a boolean or an object", Quoted(path_)),
         code);
   }
-  bool Refuse(Unexpected failure, Code& code) {
-    failure_ = std::move(failure).value();
-    code = boost::json::error::exception;  // any: ours is the better text
-    return false;
-  }
 
   Options& options_;
   std::string path_;                  // of the value that comes next
   std::vector<size_t> key_starts_;    // in path_, for each open object
   std::vector<std::string> objects_;  // paths of all so far
-  std::string key_;                   // what came of it, and of a value
-  std::string value_;
-  std::optional<Error> failure_;
+  std::string value_;                 // what came of it
 };
 
 Result<void> Options::ParseJson(std::string_view text) {
-  boost::json::parse_options parse_options;
-  // File names are bytes.
-  parse_options.allow_invalid_utf8 = true;
-  boost::json::basic_parser<JsonListener> parser(parse_options, *this);
+  boost::json::basic_parser<JsonDescription> parser(JsonOfAnyBytes(), *this);
   boost::system::error_code error;
   const size_t parsed = parser.write_some(/*more=*/false, text.data(), text.size(), error);
   if (parser.handler().failure()) return Unexpected(*parser.handler().failure());

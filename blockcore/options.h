@@ -74,7 +74,7 @@ class Options {
     std::string value;
     bool taken = false;
   };
-  class JsonListener;
+  class JsonDescription;
 
   static Unexpected TooManyKeys();
   Result<void> Add(std::string key, std::string value);

@@ -3,12 +3,10 @@
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/system/error_code.hpp>
-#include <cstddef>
-#include <cstdint>
 #include <set>
-#include <utility>
 
 #include "blockcore/base/excerpt.h"
+#include "blockcore/json_listener.h"
 #include "vmm/device_option.h"
 #include "vmm/value_text.h"
 
@@ -17,20 +15,9 @@ namespace {
 
 namespace json = boost::json;
 
-// Hears of each key of a JSON text, because a tree of it keeps only the last of several equal ones.
-// Depth is bounded by the parser.
-class KeyListener {
+// Refuses a key that an object has already.
+class EqualKeys : public JsonListener {
  public:
-  static constexpr size_t max_array_size = SIZE_MAX;
-  static constexpr size_t max_object_size = SIZE_MAX;
-  static constexpr size_t max_string_size = SIZE_MAX;
-  static constexpr size_t max_key_size = SIZE_MAX;
-  using Code = boost::system::error_code;
-  using Text = json::string_view;
-
-  // Of the first key that is given twice.
-  const std::optional<Error>& failure() const { return failure_; }
-
   bool on_object_begin(Code&) {
     keys_.emplace_back();
     return true;
@@ -39,41 +26,17 @@ class KeyListener {
     keys_.pop_back();
     return true;
   }
-  bool on_key_part(Text part, size_t, Code&) {
-    key_.append(part.data(), part.size());
-    return true;
-  }
   bool on_key(Text part, size_t, Code& code) {
-    key_.append(part.data(), part.size());
-    const auto [key, is_new] = keys_.back().insert(std::exchange(key_, {}));
+    const auto [key, is_new] = keys_.back().insert(TakeKey(part));
     if (is_new) return true;
-    failure_ = Fail("'{}' is given twice{}", Excerpt(*key),
-                    keys_.size() == 1 ? ": give it once, with an array for several values"
-                                      : " in one object: give it once")
-                   .value();
-    code = json::error::exception;  // any: ours is the better text
-    return false;
+    return Refuse(Fail("'{}' is given twice{}", Excerpt(*key),
+                       keys_.size() == 1 ? ": give it once, with an array for several values"
+                                         : " in one object: give it once"),
+                  code);
   }
-
-  bool on_document_begin(Code&) { return true; }
-  bool on_document_end(Code&) { return true; }
-  bool on_array_begin(Code&) { return true; }
-  bool on_array_end(size_t, Code&) { return true; }
-  bool on_string_part(Text, size_t, Code&) { return true; }
-  bool on_string(Text, size_t, Code&) { return true; }
-  bool on_number_part(Text, Code&) { return true; }
-  bool on_int64(int64_t, Text, Code&) { return true; }
-  bool on_uint64(uint64_t, Text, Code&) { return true; }
-  bool on_double(double, Text, Code&) { return true; }
-  bool on_bool(bool, Code&) { return true; }
-  bool on_null(Code&) { return true; }
-  bool on_comment_part(Text, Code&) { return true; }
-  bool on_comment(Text, Code&) { return true; }
 
  private:
   std::vector<std::set<std::string>> keys_;  // of each open object
-  std::string key_;                          // what came of it
-  std::optional<Error> failure_;
 };
 
 Result<void> AddOption(std::string_view name, const json::value& value,
@@ -114,15 +77,8 @@ class ConfigText {
   std::string text_;
 };
 
-// A file name may be no UTF-8, and JSON's text is then none either.
-json::parse_options AnyBytes() {
-  json::parse_options options;
-  options.allow_invalid_utf8 = true;
-  return options;
-}
-
 Result<void> RefuseEqualKeys(std::string_view text) {
-  json::basic_parser<KeyListener> parser(AnyBytes());
+  json::basic_parser<EqualKeys> parser(JsonOfAnyBytes());
   boost::system::error_code error;  // of the syntax: the tree's parser tells it
   parser.write_some(/*more=*/false, text.data(), text.size(), error);
   if (const auto& failure = parser.handler().failure()) return Unexpected(*failure);
@@ -130,7 +86,7 @@ Result<void> RefuseEqualKeys(std::string_view text) {
 }
 
 // What this program made itself.
-json::value ParseOwn(const std::string& text) { return json::parse(text, {}, AnyBytes()); }
+json::value ParseOwn(const std::string& text) { return json::parse(text, {}, JsonOfAnyBytes()); }
 
 json::array BlockDevices(const CommandLine& line) {
   json::array array;
@@ -153,7 +109,7 @@ json::array Devices(const CommandLine& line) {
 Result<std::vector<ConfiguredOption>> ParseConfig(std::string_view text) {
   TRY_VOID(RefuseEqualKeys(text));
   boost::system::error_code error;
-  json::value root = json::parse(text, error, {}, AnyBytes());
+  json::value root = json::parse(text, error, {}, JsonOfAnyBytes());
   if (error) return Fail("it is not valid JSON: {}", error.message());
   if (!root.is_object()) return Fail("it must be a JSON object with the names of options");
   std::vector<ConfiguredOption> options;
