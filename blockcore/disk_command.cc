@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <mutex>
+#include <optional>
 #include <utility>
-#include <vector>
 
 #include "blockcore/base/log.h"
 #include "blockcore/base/units.h"
@@ -57,25 +58,22 @@ void DiskTransfer::Operation::FinishFlushes(BlockStatus status) {
   Operation* shared = next_waiting;
   Finish(status);
   while (shared != nullptr) {
-    Operation& each = *std::exchange(shared, shared->next_waiting);
-    each.shared_status = status;
-    each.GoOn(&Operation::FinishShared);
+    std::exchange(shared, shared->next_waiting)->EndWait(status);
   }
-  if (waited != nullptr) waited->GoOn(&Operation::StartCommand);
+  if (waited != nullptr) waited->EndWait(std::nullopt);
 }
 
-void DiskTransfer::Operation::FinishShared() { Finish(shared_status); }
-
-// The wait of a flush is over: `step` is the next, on the flush's own thread.
-void DiskTransfer::Operation::GoOn(void (Operation::*step)()) {
-  next_step.flush = this;
-  next_step.step = step;
-  next_step.run = [](Task& task) {
-    const Step& due = static_cast<Step&>(task);
-    due.flush->thread->EndElsewhere();
-    (due.flush->*due.step)();
+// On the flush's own thread: with the status of the fsync that it shared it is done, without one it
+// begins the next.
+void DiskTransfer::Operation::EndWait(std::optional<BlockStatus> shared_status) {
+  wait_end.flush = this;
+  wait_end.shared_status = shared_status;
+  wait_end.run = [](Task& task) {
+    const auto& end = static_cast<WaitEnd&>(task);
+    end.flush->thread->EndElsewhere();
+    end.shared_status ? end.flush->Finish(*end.shared_status) : end.flush->StartCommand();
   };
-  thread->IsCurrent() ? next_step.run(next_step) : thread->Post(next_step);
+  thread->IsCurrent() ? wait_end.run(wait_end) : thread->Post(wait_end);
 }
 
 void DiskTransfer::Operation::StartCommand() {

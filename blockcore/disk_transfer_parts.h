@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -93,8 +94,7 @@ struct DiskTransfer::Operation : IoOperation {
   void OnZeroesWritten(int32_t result);
   void StartZeroes();
   void FinishFlushes(BlockStatus status);
-  void FinishShared();
-  void GoOn(void (Operation::*step)());
+  void EndWait(std::optional<BlockStatus> shared_status);
   void Finish(BlockStatus status);
 
   uint64_t RemainingBytes() const { return request->length_bytes - done_bytes; }
@@ -114,11 +114,10 @@ struct DiskTransfer::Operation : IoOperation {
 
   Operation* next_waiting = nullptr;  // for a bounce buffer, or of flushes that go together
 
-  struct Step : Task {
+  struct WaitEnd : Task {
     Operation* flush = nullptr;
-    void (Operation::*step)() = nullptr;
-  } next_step;                                   // of a flush that waited
-  BlockStatus shared_status = BlockStatus::kOk;  // of the fsync that it waited for
+    std::optional<BlockStatus> shared_status;
+  } wait_end;  // of a flush that waits
 };
 
 // What an I/O thread keeps for reuse, for all its disks.
