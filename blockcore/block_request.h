@@ -101,16 +101,18 @@ struct BlockRequest {
     frames_[frame_count_++] = {done, self};
   }
 
-  // Runs the newest frame; true when the next one is to be run as well, false when the request is
-  // none of the caller's business any more: it was the last frame (the request may be gone), or the
-  // frame pushed a frame again to submit the request once more or to hold it, and
-  // IoThread::Complete will bring it back. Only IoThread and HeldRequests call it.
-  bool RunCompletion() {
-    VMM_CHECK(frame_count_ > 0);
-    int left = --frame_count_;
-    Frame frame = frames_[left];
-    frame.done(frame.self, *this);
-    return left > 0 && frame_count_ == left;
+  // Runs frames, the newest first, until the request is none of the caller's business any more: it
+  // was the last frame (the request may be gone), or the frame pushed a frame again to submit the
+  // request once more or to hold it, and IoThread::Complete will bring it back. Only IoThread and
+  // HeldRequests call it.
+  void RunCompletions() {
+    int left;
+    do {
+      VMM_CHECK(frame_count_ > 0);
+      left = --frame_count_;
+      const Frame frame = frames_[left];
+      frame.done(frame.self, *this);
+    } while (left > 0 && frame_count_ == left);
   }
 
  private:

@@ -35,8 +35,7 @@ void HeldRequests::Retry() {
     BlockRequest& again = *std::exchange(request, request->next);
     again.status = BlockStatus::kOk;
     // At once: completed in the turn's order, it would come behind what the Poller finds.
-    while (again.RunCompletion()) {
-    }
+    again.RunCompletions();
   }
 }
 

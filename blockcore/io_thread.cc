@@ -325,8 +325,7 @@ void IoThread::State::RunRequests() {
   for (int budget = kTurnBudget; budget > 0; --budget) {
     BlockRequest* request = completed_requests.Pop();
     if (request == nullptr) return;
-    while (request->RunCompletion()) {
-    }
+    request->RunCompletions();
   }
 }
 
