@@ -27,6 +27,7 @@
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
 #include "blockcore/small_file_system.h"
+#include "vmm/have_kvm.h"
 
 namespace minivmm {
 namespace {
@@ -34,12 +35,6 @@ namespace json = boost::json;
 
 std::string program;
 std::string guest;
-
-bool HaveKvm() {
-  if (::access("/dev/kvm", R_OK | W_OK) == 0) return true;
-  MESSAGE("skipped: /dev/kvm is missing or forbidden");
-  return false;
-}
 
 // One end of a connection. What does not come within a minute never comes.
 class Stream {

@@ -4,7 +4,6 @@
 
 #include <doctest/doctest.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <array>
 #include <cstring>
@@ -18,6 +17,7 @@
 
 #include "blockcore/base/units.h"
 #include "vmm/guest_ram.h"
+#include "vmm/have_kvm.h"
 #include "vmm/irq_router.h"
 #include "vmm/power_ports.h"
 
@@ -27,12 +27,6 @@ namespace {
 constexpr uint64_t kCode = 0x10'0000;
 constexpr uint64_t kPageTables = 0x20'0000;
 constexpr uint64_t kMmio = 0xd000'0000;
-
-bool HaveKvm() {
-  if (::access("/dev/kvm", R_OK | W_OK) == 0) return true;
-  MESSAGE("skipped: /dev/kvm is missing or forbidden");
-  return false;
-}
 
 // Collects what is written; reads give 0x10, 0x11, 0x12, ….
 class Recorder : public IoHandler {
