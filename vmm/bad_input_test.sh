@@ -3,13 +3,11 @@
 # status 1, without output of a guest, and without having touched a file.
 # shellcheck disable=SC2054 # commas as the program wants them
 set -u
+# shellcheck source=guest-tests/need_kvm.sh
+source guest-tests/need_kvm.sh
 minivmm=$(realpath "$1")
 guest=$(realpath "$2")
 cd "$TEST_TMPDIR" || exit 1
-if [[ ! -r /dev/kvm || ! -w /dev/kvm ]]; then
-  echo "skipped: /dev/kvm is missing or forbidden, which is opened before the drives"
-  exit 0
-fi
 failures=0
 
 # refuses TEXT ARGUMENT...

@@ -3,13 +3,11 @@
 # signal. Skipped, with the reason, only where there is no /dev/kvm to use.
 # shellcheck disable=SC2054 # commas as the program wants them
 set -u
+# shellcheck source=guest-tests/need_kvm.sh
+source guest-tests/need_kvm.sh
 minivmm=$(realpath "$1")
 guest=$(realpath "$2")
 cd "$TEST_TMPDIR" || exit 1
-if [[ ! -r /dev/kvm || ! -w /dev/kvm ]]; then
-  echo "skipped: /dev/kvm is missing or forbidden"
-  exit 0
-fi
 failures=0
 
 # expect WHAT STATUS WANTED_STATUS OUTPUT WANTED_TEXT

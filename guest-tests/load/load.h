@@ -1,5 +1,5 @@
-// Load: a small virtio-blk driver that keeps a disk busy with requests at random places, as fio does
-// in a Linux guest. Its loop runs in user mode, for the sake of KVMs that emulate the rest.
+// Load: a small virtio-blk driver that keeps a disk busy with requests at random places, as fio
+// does in a Linux guest. Its loop runs in user mode, for the sake of KVMs that emulate the rest.
 //
 //     ┌─ wait until half of `depth` is used ◀── used ring ───┐
 //     │  look at each status, choose a new place             VMM

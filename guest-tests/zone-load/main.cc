@@ -1,6 +1,6 @@
-// The zone load guest: keeps the zones of a virtio-blk disk busy, for those rows of tools/bench that
-// need a disk with real zones. Unlike guest-tests/load it runs where the CPU executes the guest's
-// code itself, and sleeps while it waits.
+// The zone load guest: keeps the zones of a virtio-blk disk busy, for those rows of tools/bench
+// that need a disk with real zones. Unlike guest-tests/load it runs where the CPU executes the
+// guest's code itself, and sleeps while it waits.
 #include "guest-tests/bare-metal/console.h"
 #include "guest-tests/bare-metal/interrupts.h"
 #include "guest-tests/bare-metal/require.h"

@@ -3,14 +3,12 @@
 #
 #   zone_load_test.sh MINIVMM GUEST MINIVMM_IMG
 set -euo pipefail
+# shellcheck source=guest-tests/need_kvm.sh
+source guest-tests/need_kvm.sh
 
 minivmm=$1 guest=$2 img=$3
 work=${TEST_TMPDIR:?}
 image=$work/disk.zbd
-if [[ ! -r /dev/kvm || ! -w /dev/kvm ]]; then
-  echo "skipped: no access to /dev/kvm"
-  exit 0
-fi
 "$img" create -f zoned -o zone.size=1M,zone.conventional_zones=2,zone.mode=host-managed "$image" 24M
 
 # run WORDS: the guest's answers, each step begun at once.
