@@ -38,7 +38,7 @@ bool IsReset(StopRequest::Kind kind) {
 
 }  // namespace
 
-Result<void> Supervisor::BuildNext() {
+Result<void> Supervisor::Prepare() {
   TRY(machine_, build_(++number_));
   state_ = RunState::kPrelaunch;
   return {};
@@ -64,7 +64,7 @@ Result<StopRequest> Supervisor::Run(bool start) {
       return request;
     }
     const bool was_running = state_ == RunState::kRunning;
-    if (Result<void> built = BuildNext(); !built) {
+    if (Result<void> built = Prepare(); !built) {
       EndWith(Cause::kHostError);
       return tl::unexpected(built.error());
     }

@@ -34,8 +34,9 @@ class Supervisor final : public MachineControl {
   Supervisor(MainLoop& loop, Build build, bool no_reboot)
       : loop_(loop), build_(std::move(build)), no_reboot_(no_reboot) {}
 
-  // Builds the first machine. Once, before Run, and before clients are served.
-  Result<void> Prepare() { return BuildNext(); }
+  // Builds the next machine. Once before Run, and before clients are served; Run does it after each
+  // reset.
+  Result<void> Prepare();
 
   // Runs the guest, unless `start` is false: then it waits for Resume. Returns why all came to an
   // end; no machine is left then. Fails when the machine after a reset cannot be built.
@@ -51,7 +52,6 @@ class Supervisor final : public MachineControl {
   void SetEventSink(std::function<void(const MachineEvent&)> sink) override;
 
  private:
-  Result<void> BuildNext();
   void PauseForDisk(const std::string& message);
   void Emit(MachineEvent::Kind kind, MachineEvent::Cause cause = MachineEvent::Cause::kNone);
   void EndWith(MachineEvent::Cause cause);
