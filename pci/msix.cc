@@ -50,7 +50,7 @@ void Msix::SetControl(bool enabled, bool function_masked) {
   if (enabled == enabled_ && function_masked == function_masked_) return;
   enabled_ = enabled;
   function_masked_ = function_masked;
-  UpdateAll();
+  for (uint16_t vector = 0; vector < vectors(); ++vector) Update(vector);
 }
 
 void Msix::ReadTable(uint64_t offset, std::span<std::byte> data) const {
@@ -108,17 +108,6 @@ void Msix::ClearPending() {
   for (uint16_t vector = 0; vector < vectors(); ++vector) sink_.interrupt(vector).Drain();
 }
 
-void Msix::Reset() {
-  enabled_ = false;
-  function_masked_ = false;
-  for (Entry& entry : entries_) {
-    entry.message = {};
-    entry.masked = true;
-  }
-  UpdateAll();
-  ClearPending();
-}
-
 void Msix::Update(uint16_t vector) {
   Entry& entry = entries_[vector];
   bool connect = enabled_ && !function_masked_ && !entry.masked;
@@ -138,10 +127,6 @@ void Msix::Update(uint16_t vector) {
   // The old route, if there is one, leads to a place that the guest has given up.
   if (entry.connected) sink_.Disconnect(vector);
   entry.connected.reset();
-}
-
-void Msix::UpdateAll() {
-  for (uint16_t vector = 0; vector < vectors(); ++vector) Update(vector);
 }
 
 }  // namespace minivmm

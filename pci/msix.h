@@ -68,8 +68,6 @@ class Msix {
   // Forgets what is pending; table and control stay, which belong to PCI. For the reset of the
   // device behind the function.
   void ClearPending();
-  // As after power-on: all masked, disabled, disconnected, nothing pending.
-  void Reset();
 
  private:
   struct Entry {
@@ -79,7 +77,6 @@ class Msix {
   };
 
   void Update(uint16_t vector);
-  void UpdateAll();
 
   MsiSink& sink_;
   std::vector<Entry> entries_;

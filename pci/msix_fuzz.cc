@@ -80,12 +80,7 @@ void Run(FuzzInput& input) {
         msix.ReadPending(offset, data);
         break;
       case 6:
-        if (input.Below(8) == 1) {
-          msix.Reset();
-          model = Model();
-        } else {
-          msix.ClearPending();
-        }
+        msix.ClearPending();
         break;
       default:
         sink.fail_next_connect = true;

@@ -121,25 +121,6 @@ TEST_CASE("pending signals survive disabling, not a reset of the device") {
   CHECK_FALSE(sink.interrupt(1).IsSet());
 }
 
-TEST_CASE("reset disconnects, masks, forgets messages and drains") {
-  RecordingMsiSink sink(2);
-  Msix msix(2, sink);
-  msix.SetControl(true, false);
-  WriteEntry(msix, 0, 0xfee0'0000, 1, false);
-  sink.interrupt(0).Notify();
-  sink.interrupt(1).Notify();
-  sink.TakeCalls();
-  msix.Reset();
-  CHECK(sink.TakeCalls() == Calls{"disconnect 0"});
-  CHECK(ReadTable<uint64_t>(msix, 0) == 0);
-  CHECK(ReadTable<uint32_t>(msix, 12) == 1);
-  CHECK(ReadPending<uint8_t>(msix, 0) == 0);
-  CHECK_FALSE(sink.interrupt(0).IsSet());
-  CHECK_FALSE(sink.interrupt(1).IsSet());
-  msix.SetControl(true, false);
-  CHECK(sink.TakeCalls().empty());
-}
-
 TEST_CASE("a vector whose route fails stays pending and connects at the next change") {
   RecordingMsiSink sink(1);
   Msix msix(1, sink);
@@ -200,7 +181,7 @@ TEST_CASE("H-25: random accesses behind and across the end do no harm") {
     }
     sink.interrupt(static_cast<uint16_t>(random() % 3)).Notify();
   }
-  msix.Reset();
+  msix.SetControl(false, false);
   for (uint16_t vector = 0; vector < 3; ++vector) CHECK_FALSE(sink.route(vector).has_value());
 }
 
