@@ -47,9 +47,7 @@ void RequireWorksAfterReset(Disk& disk) {
 void RequireBroken(Disk& disk) {
   disk.queue(0).Publish();
   disk.pci().Notify(0);
-  const bool device_needs_reset =
-      WaitFor([&] { return (disk.pci().Status() & kStatusNeedsReset) != 0; }, 300);
-  REQUIRE(device_needs_reset);
+  disk.RequireNeedsReset();
   RequireWorksAfterReset(disk);
 }
 
@@ -58,11 +56,7 @@ void RequireBroken(Disk& disk) {
 void RequireBrokenOrRefused(Disk& disk) {
   disk.queue(0).Publish();
   disk.pci().Notify(0);
-  const bool answered = WaitFor(
-      [&] {
-        return (disk.pci().Status() & kStatusNeedsReset) != 0 || disk.queue(0).UsedCount() > 0;
-      },
-      300);
+  const bool answered = WaitFor([&] { return disk.NeedsReset() || disk.queue(0).UsedCount() > 0; });
   REQUIRE(answered);
   REQUIRE(status != kOk);
   RequireWorksAfterReset(disk);
@@ -177,9 +171,7 @@ void IndexJumpsTooFar(Disk& disk) {
   volatile auto& available = disk.queue(0).memory().available;
   available.index = static_cast<uint16_t>(disk.queue(0).size() + 1);
   disk.pci().Notify(0);
-  const bool device_needs_reset =
-      WaitFor([&] { return (disk.pci().Status() & kStatusNeedsReset) != 0; }, 300);
-  REQUIRE(device_needs_reset);
+  disk.RequireNeedsReset();
   RequireWorksAfterReset(disk);
 }
 

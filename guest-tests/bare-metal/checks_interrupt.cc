@@ -185,9 +185,7 @@ void BreakRing(Disk& disk) {
   disk.SubmitChain(nullptr, disk.queue(0).Place(segments, 2));
   disk.queue(0).Publish();
   disk.pci().Notify(0);
-  const bool device_needs_reset =
-      WaitFor([&] { return (disk.pci().Status() & kStatusNeedsReset) != 0; });
-  REQUIRE(device_needs_reset);
+  disk.RequireNeedsReset();
 }
 
 void BrokenDeviceInterrupts(Disk& disk) {

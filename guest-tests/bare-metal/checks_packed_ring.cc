@@ -51,9 +51,7 @@ void NotifyAndAwait(Disk& disk, uint16_t index) {
 
 void RequireBroken(Disk& disk) {
   disk.pci().Notify(0);
-  const bool device_needs_reset =
-      WaitFor([&] { return (disk.pci().Status() & kStatusNeedsReset) != 0; }, 300);
-  REQUIRE(device_needs_reset);
+  disk.RequireNeedsReset();
   disk.Start();
   REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
 }
@@ -83,7 +81,7 @@ void WrongLapIsNotAvailable(Disk& disk) {
     disk.pci().Notify(0);
     WaitForStragglers();
     REQUIRE_EQ(disk.queue(0).packed_descriptor(0).flags, flags);
-    REQUIRE_EQ(disk.pci().Status() & kStatusNeedsReset, 0);
+    REQUIRE(!disk.NeedsReset());
   }
   PutRead(disk, 0, 6);
   NotifyAndAwait(disk, 0);

@@ -25,8 +25,7 @@ const char* Disk::Open(const PciFunction& function, bool packed) {
 }
 
 bool Disk::IsBroken() const {
-  return ConfigInterrupts() != config_interrupts_at_start_ &&
-         (pci_.Status() & kStatusNeedsReset) != 0;
+  return ConfigInterrupts() != config_interrupts_at_start_ && NeedsReset();
 }
 
 void Disk::Start(uint64_t wanted) {
@@ -134,6 +133,11 @@ void Disk::Await(uint16_t queue_index) {
 void Disk::AwaitAll(uint16_t queue_index) {
   Await(queue_index);
   TakeAll(queue_index);
+}
+
+void Disk::RequireNeedsReset() {
+  const bool device_needs_reset = WaitFor([this] { return NeedsReset(); });
+  REQUIRE(device_needs_reset);
 }
 
 uint8_t Disk::Run(uint32_t type, uint64_t sector, const Segment* data, uint16_t data_count,

@@ -69,6 +69,10 @@ class Disk {
   // The same as AwaitAll() by looking at the ring only.
   void PollAll(uint16_t queue_index = 0);
 
+  // Waits until the device asks for a reset, which it has to.
+  void RequireNeedsReset();
+  bool NeedsReset() const { return (pci_.Status() & kStatusNeedsReset) != 0; }
+
   // One request from start to end; returns its status.
   uint8_t Run(uint32_t type, uint64_t sector, const Segment* data, uint16_t data_count,
               uint16_t queue_index = 0);
