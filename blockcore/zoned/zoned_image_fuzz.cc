@@ -1,5 +1,5 @@
-// A damaged zoned image, whole: checked, repaired, opened and used as a disk. What can be opened for
-// writing is sound afterwards.
+// A damaged zoned image, whole: checked, repaired, opened and used as a disk, on a host that may
+// begin to fail. What can be opened for writing is sound afterwards.
 #include <algorithm>
 #include <cstring>
 #include <iterator>
@@ -13,6 +13,7 @@
 #include "blockcore/block_node.h"
 #include "blockcore/io_thread.h"
 #include "blockcore/sync_io.h"
+#include "blockcore/sync_request.h"
 #include "blockcore/zoned/damaged_image.h"
 #include "blockcore/zoned/zoned.h"
 #include "blockcore/zoned/zoned_load.h"
@@ -43,9 +44,12 @@ class FileInMemory : public BlockNode {
     limits_.grows = true;
   }
 
+  BlockLimits& limits() { return limits_; }
   const BlockLimits& limits() const override { return limits_; }
   void Submit(IoThread& thread, BlockRequest& request) override {
-    request.status = BlockStatus::kOk;
+    const bool fits = RangeFits(request.offset_bytes, request.length_bytes, limits_.capacity_bytes);
+    request.status = limits_.grows || fits ? StatusOfNext() : BlockStatus::kOutOfRange;
+    if (request.status != BlockStatus::kOk) return thread.Complete(request);
     switch (request.op) {
       case BlockOp::kRead:
         ForEachPiece(request, [this](uint64_t page, uint64_t within, std::byte* to, size_t bytes) {
@@ -87,10 +91,28 @@ class FileInMemory : public BlockNode {
   }
   // As if closed and opened again: the capacity is what there is.
   void Reopen() { limits_.capacity_bytes = AlignUp(end_bytes_, kSectorBytes); }
+  // The request after `good_requests` more fails, and if `lasting`, all that come behind it.
+  void FailAfter(uint64_t good_requests, BlockStatus status, bool lasting) {
+    good_requests_ = good_requests;
+    failure_ = status;
+    failure_lasts_ = lasting;
+  }
+  void StopFailing() { failure_ = BlockStatus::kOk; }
+  bool has_failed() const { return has_failed_; }
   // Whether anybody wrote or discarded.
   bool changed() const { return changed_; }
 
  private:
+  BlockStatus StatusOfNext() {
+    if (failure_ == BlockStatus::kOk) return BlockStatus::kOk;
+    if (good_requests_ > 0) {
+      --good_requests_;
+      return BlockStatus::kOk;
+    }
+    has_failed_ = true;
+    return failure_lasts_ ? failure_ : std::exchange(failure_, BlockStatus::kOk);
+  }
+
   // visit(page, offset in that page, pointer into the request's buffer, bytes)
   template <typename Visit>
   static void ForEachPiece(const BlockRequest& request, Visit visit) {
@@ -123,6 +145,10 @@ class FileInMemory : public BlockNode {
   std::map<uint64_t, ZonedPage> pages_;
   uint64_t end_bytes_ = 0;
   bool changed_ = false;
+  uint64_t good_requests_ = 0;
+  BlockStatus failure_ = BlockStatus::kOk;
+  bool failure_lasts_ = false;
+  bool has_failed_ = false;
 };
 
 // Both copies of the header, both places of the one table page, and four slots.
@@ -161,31 +187,62 @@ void CheckReport(const std::vector<ZoneDescriptor>& zones, const BlockLimits& li
   VMM_CHECK(start == limits.capacity_bytes);
 }
 
-void UseDisk(FuzzInput& input, SyncIo& disk) {
-  const BlockLimits& limits = disk.limits();
+// What was written is read, unless the host fails.
+void CheckWritten(SyncIo& disk, const FileInMemory& file, uint64_t offset_bytes,
+                  const Bytes& data) {
+  Bytes read(data.size());
+  const Result<void> done = disk.Read(offset_bytes, read);
+  VMM_CHECK(file.has_failed() || (done && read == data));
+}
+
+// At the write pointer or not at all.
+void Append(BlockNode& disk, const FileInMemory& file, const ZoneDescriptor& zone, Bytes& data) {
+  iovec buffer{data.data(), data.size()};
+  BlockRequest append;
+  append.op = BlockOp::kZoneAppend;
+  append.offset_bytes = zone.start_bytes;
+  append.length_bytes = data.size();
+  append.buffers = {&buffer, 1};
+  if (SubmitAndWait(Thread(), disk, append) != BlockStatus::kOk) return;
+  VMM_CHECK(append.appended_at_bytes == zone.write_pointer_bytes);
+  SyncIo io(Thread(), disk);
+  CheckWritten(io, file, append.appended_at_bytes, data);
+}
+
+void UseDisk(FuzzInput& input, BlockNode& node, const FileInMemory& file) {
+  const BlockLimits& limits = node.limits();
   // Of a disk with very many zones a report says nothing new.
   if (limits.zone_count > 1024) return;
-  const auto report = disk.ReportZones();
-  VMM_CHECK(report.has_value());
-  CheckReport(*report, limits);
-  Bytes buffer(4_KiB);
-  for (uint64_t operations = input.Below(8); operations-- > 0;) {
+  SyncIo disk(Thread(), node);
+  for (uint64_t operations = 1 + input.Below(16); operations-- > 0;) {
+    const auto report = disk.ReportZones();
+    VMM_CHECK(report.has_value());
+    CheckReport(*report, limits);
     const ZoneDescriptor zone = (*report)[input.Below(report->size())];
-    const uint64_t kind = input.Below(5);
+    const uint64_t kind = input.Below(8);
     const auto op =
         input.Pick<BlockOp>({BlockOp::kZoneOpen, BlockOp::kZoneClose, BlockOp::kZoneFinish,
                              BlockOp::kZoneReset, BlockOp::kZoneResetAll});
-    const uint64_t within = input.Below(4) * 4_KiB;
+    const uint64_t position = zone.start_bytes + input.Below(4) * 4_KiB;
+    Bytes data(4_KiB, static_cast<std::byte>(operations + 1));
     Result<void> done;
     switch (kind) {
       case 0:
-        done = disk.Read(zone.start_bytes + within, buffer);
+        done = disk.Read(position, data);
         break;
       case 1:
-        done = disk.Write(zone.write_pointer_bytes, buffer);
+        done = disk.Write(zone.write_pointer_bytes, data);
+        if (done) CheckWritten(disk, file, zone.write_pointer_bytes, data);
         break;
       case 2:
+        done = disk.Write(position, data);
+        if (done) CheckWritten(disk, file, position, data);
+        break;
+      case 3:
         done = disk.Flush();
+        break;
+      case 4:
+        Append(node, file, zone, data);
         break;
       default:
         done = disk.ChangeZone(op, zone.start_bytes);
@@ -199,8 +256,7 @@ void UseDisk(FuzzInput& input, SyncIo& disk) {
 void OpenAndUse(FuzzInput& input, FileInMemory& file, bool read_only) {
   auto disk = OpenZoned(Thread(), file, {.read_only = read_only});
   if (!disk) return CheckErrorText(disk.error().message);
-  SyncIo io(Thread(), **disk);
-  UseDisk(input, io);
+  UseDisk(input, **disk, file);
 }
 
 ZonedCheck Check(FileInMemory& file, bool repair) {
@@ -219,13 +275,23 @@ void Run(FuzzInput& input) {
   const bool repair = input.Below(4) == 1;
   FileInMemory file(read_only);
   PutDamagedImage(input, file);
+  file.limits().grows = input.Below(8) != 1;
+  file.limits().discard = input.Below(16) != 1;
+  if (input.Below(16) == 1) file.limits().logical_block_bytes = 4096;
   const ZonedCheck before = Check(file, /*repair=*/false);
   if (repair && !read_only) {
     const ZonedCheck repaired = Check(file, /*repair=*/true);
     file.Reopen();
     if (repaired.repaired) VMM_CHECK(Check(file, false).findings.empty());
   }
+  if (input.Below(4) == 1) {
+    const uint64_t good_requests = input.Below(32);
+    const auto failure = input.Pick<BlockStatus>(
+        {BlockStatus::kIoError, BlockStatus::kNoSpace, BlockStatus::kUnsupported});
+    file.FailAfter(good_requests, failure, /*lasting=*/input.TakeBool());
+  }
   OpenAndUse(input, file, read_only);
+  file.StopFailing();
   if (read_only) VMM_CHECK(!file.changed());
   // An image that is beyond repair may be left as it is, but no sound one becomes bad.
   file.Reopen();
