@@ -159,10 +159,13 @@ class Rig {
         std::ranges::copy(std::as_bytes(std::span(&value, 1)), place.begin());
         return;
       }
-      default:
-        sink_.fail_next_connect = input_.TakeBool();
+      default: {
+        const uint8_t host = input_.Take<uint8_t>();
+        sink_.fail_next_connect = (host & 1) != 0;
+        if ((host & 2) != 0) pci_->ChangeConfig([] {});
         sink_.TakeCalls();
         return;
+      }
     }
   }
 
