@@ -1,5 +1,7 @@
 // ParseCommandLine: arguments from the lines of the input. Files named by @FILE and --config are a
-// few made-up ones, among them those that name each other.
+// few made-up ones, among them those that name each other. What --print json says of a machine must
+// be read back as the same.
+#include <array>
 #include <set>
 #include <string>
 #include <string_view>
@@ -8,6 +10,7 @@
 #include "blockcore/base/check.h"
 #include "tools/bazel/fuzz/fuzz_input.h"
 #include "vmm/command_line.h"
+#include "vmm/config_file.h"
 
 namespace minivmm {
 namespace {
@@ -32,6 +35,11 @@ void CheckCommandLine(const CommandLine& line) {
     VMM_CHECK(!disk.drive.empty() && ids.insert(disk.id).second);
     VMM_CHECK(!disk.slot || (*disk.slot >= 0 && *disk.slot < 32));
   }
+  const std::string printed = RenderConfig(line);
+  const auto read_back =
+      ParseCommandLine(std::array{"--config", "printed"},
+                       [&printed](const std::string&) -> Result<std::string> { return printed; });
+  VMM_CHECK(read_back.has_value() && RenderConfig(*read_back) == printed);
 }
 
 }  // namespace
