@@ -190,26 +190,4 @@ std::string FormatZone(const ZoneDescriptor& zone) {
                      static_cast<unsigned>(zone.condition), static_cast<unsigned>(zone.type));
 }
 
-std::string_view ConditionWords(ZoneCondition condition) {
-  switch (condition) {
-    case ZoneCondition::kNotWritePointer:
-      return "conventional";
-    case ZoneCondition::kEmpty:
-      return "empty";
-    case ZoneCondition::kImplicitlyOpen:
-      return "implicitly open";
-    case ZoneCondition::kExplicitlyOpen:
-      return "explicitly open";
-    case ZoneCondition::kClosed:
-      return "closed";
-    case ZoneCondition::kReadOnly:
-      return "read-only";
-    case ZoneCondition::kFull:
-      return "full";
-    case ZoneCondition::kOffline:
-      return "offline";
-  }
-  return "in an unknown condition";
-}
-
 }  // namespace minivmm

@@ -54,9 +54,6 @@ std::string FormatDump(uint64_t offset_bytes, std::span<const std::byte> data);
 // A zone in sectors: "start: 0x8000, len 0x2000, cap 0x1800, wptr 0x8000, zcond:1, [type: 2]".
 std::string FormatZone(const ZoneDescriptor& zone);
 
-// For messages: "implicitly open", "full".
-std::string_view ConditionWords(ZoneCondition condition);
-
 }  // namespace minivmm
 
 #endif  // MINIVMM_TOOLS_IO_TEXT_H_
