@@ -2,8 +2,8 @@
 // and the thread for zone ioctls are the real ones; the disk's data is a file's, its zones and what
 // they answer are the test's.
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <linux/blkzoned.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "blockcore/base/temporary.h"
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
 #include "blockcore/disk_transfer.h"
@@ -51,14 +52,8 @@ class HostZones {
       zones_.push_back(zone);
     }
     poisoned_.resize(kZones);
-    std::string path = "/tmp/zone-error-XXXXXX";
-    if (const char* base = std::getenv("TEST_TMPDIR")) {
-      path = std::string(base) + "/zone-error-XXXXXX";
-    }
-    fd_ = UniqueFd(::mkstemp(path.data()));
+    fd_ = UniqueFd(::open(file_.path().c_str(), O_RDWR | O_CLOEXEC));
     REQUIRE(fd_.get() >= 0);
-    ::unlink(path.c_str());
-    REQUIRE(::ftruncate(fd_.get(), kZones * kZone) == 0);
     std::lock_guard lock(current_mutex_);
     current_ = this;
     host_.emplace([this](const HostOperation& asked) { return Judge(asked); });
@@ -177,6 +172,7 @@ class HostZones {
   static inline std::mutex current_mutex_;
   static inline HostZones* current_ = nullptr;
 
+  const TemporaryFile file_{kZones * kZone};
   UniqueFd fd_;
   int number_ = -1;
   std::mutex mutex_;

@@ -2,19 +2,12 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-#include <fstream>
 #include <string>
+
+#include "blockcore/base/temporary.h"
 
 namespace minivmm {
 namespace {
-
-std::string MakeFile() {
-  const char* directory = std::getenv("TEST_TMPDIR");
-  std::string path = std::string(directory != nullptr ? directory : "/tmp") + "/drive.img";
-  std::ofstream(path) << std::string(4096, 'x');
-  return path;
-}
 
 Options Described(const std::string& text) {
   Result<DriveOption> drive = ParseDrive(text);
@@ -26,8 +19,9 @@ Options Described(const std::string& text) {
 }
 
 TEST_CASE("a file is raw over file; how it is read is told to the node that reads it") {
+  const TemporaryFile disk(4096);
   Options options = Described(
-      fmt::format("file={},if=virtio,cache=none,aio=io_uring,size=512,read-only=on", MakeFile()));
+      fmt::format("file={},if=virtio,cache=none,aio=io_uring,size=512,read-only=on", disk.path()));
   CHECK(options.TakeString("node-name") == "n0");
   CHECK(options.TakeString("driver") == "raw");
   CHECK(options.TakeString("size") == "512");
@@ -36,15 +30,16 @@ TEST_CASE("a file is raw over file; how it is read is told to the node that read
   CHECK(options.TakeString("cache.no-flush") == "off");
   Options child = *options.TakeNested("file");
   CHECK(child.TakeString("driver") == "file");
-  CHECK(child.TakeString("filename") == MakeFile());
+  CHECK(child.TakeString("filename") == disk.path());
   CHECK(child.TakeString("aio") == "io_uring");
   CHECK(options.CheckAllTaken("drive").has_value());
 }
 
 TEST_CASE("the format that was asked for is the driver") {
-  Options zoned = Described(fmt::format("file={},if=virtio,format=zoned", MakeFile()));
+  const TemporaryFile disk(4096);
+  Options zoned = Described(fmt::format("file={},if=virtio,format=zoned", disk.path()));
   CHECK(zoned.TakeString("driver") == "zoned");
-  Options file = Described(fmt::format("file={},if=virtio,driver=file,aio=io_uring", MakeFile()));
+  Options file = Described(fmt::format("file={},if=virtio,driver=file,aio=io_uring", disk.path()));
   CHECK(file.TakeString("driver") == "file");
   CHECK(file.TakeString("aio") == "io_uring");
 }
@@ -61,8 +56,9 @@ TEST_CASE("a file that is not there, and a format that is unknown, are named") {
   Result<Options> missing = DescribeDrive(*ParseDrive("file=/no/such/file,if=virtio"));
   REQUIRE_FALSE(missing);
   CHECK(missing.error().message.find("'/no/such/file'") != std::string::npos);
+  const TemporaryFile disk(4096);
   Result<Options> qcow =
-      DescribeDrive(*ParseDrive(fmt::format("file={},if=virtio,format=qcow2", MakeFile())));
+      DescribeDrive(*ParseDrive(fmt::format("file={},if=virtio,format=qcow2", disk.path())));
   REQUIRE_FALSE(qcow);
   CHECK(qcow.error().message.find("qcow2") != std::string::npos);
 }

@@ -4,12 +4,11 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "blockcore/base/temporary.h"
 #include "blockcore/base/units.h"
 #include "blockcore/block_graph.h"
 #include "blockcore/file.h"
@@ -40,20 +39,12 @@ ZonedGeometry SampleGeometry() {
 
 struct ZonedDisk {
   explicit ZonedDisk(const ZonedGeometry& geometry = SampleGeometry()) {
-    const char* base = std::getenv("TEST_TMPDIR");
-    directory = std::string(base != nullptr ? base : "/tmp") + "/zoned-test-XXXXXX";
-    REQUIRE(::mkdtemp(directory.data()) != nullptr);
-    path = directory + "/disk.zbd";
     auto created = CreateZonedImage(path, geometry);
     REQUIRE_MESSAGE(created.has_value(), (created ? "" : created.error().message));
     auto started = IoThread::Start("zoned-test");
     REQUIRE(started.has_value());
     thread = std::move(*started);
     Open();
-  }
-  ~ZonedDisk() {
-    Close();
-    std::filesystem::remove_all(directory);
   }
 
   void Open() {
@@ -104,8 +95,8 @@ struct ZonedDisk {
     return static_cast<uint64_t>(status.st_blocks) * 512;
   }
 
-  std::string directory;
-  std::string path;
+  TemporaryDirectory directory;
+  const std::string path = directory.File("disk.zbd");
   std::unique_ptr<IoThread> thread;
   std::unique_ptr<BlockNode> file;
   std::unique_ptr<BlockNode> disk;

@@ -3,9 +3,9 @@
 
 #include <doctest/doctest.h>
 
-#include <filesystem>
 #include <random>
 
+#include "blockcore/base/temporary.h"
 #include "blockcore/base/units.h"
 #include "blockcore/block_backend.h"
 #include "blockcore/block_graph.h"
@@ -75,9 +75,6 @@ class Watcher : public BlockNode {
 // A disk of 17 MiB and 512 KiB: zones of 1 MiB with 768 KiB, 2 conventional, a short last one.
 struct Tool {
   explicit Tool(const char* description = nullptr, bool writethrough = false) {
-    const char* base = std::getenv("TEST_TMPDIR");
-    directory = std::string(base != nullptr ? base : "/tmp") + "/minivmm-io-test-XXXXXX";
-    REQUIRE(::mkdtemp(directory.data()) != nullptr);
     std::string text = description != nullptr ? description : "";
     if (text.empty()) {
       ZonedGeometry g;
@@ -90,7 +87,7 @@ struct Tool {
       g.max_append_bytes = 128_KiB;
       g.physical_block_bytes = 4096;
       g.write_granularity_bytes = 4096;
-      const std::string path = directory + "/disk.zbd";
+      const std::string path = directory.File("disk.zbd");
       REQUIRE(CreateZonedImage(path, g));
       text = "node-name=d,driver=zoned,file.driver=file,file.filename=" + path;
     }
@@ -103,10 +100,6 @@ struct Tool {
         IoSession::Settings{.driver = "zoned", .writethrough = writethrough},
         [this](std::string_view t) { out += t; }, [this](std::string_view t) { complaints += t; });
   }
-  ~Tool() {
-    session.reset();
-    std::filesystem::remove_all(directory);
-  }
 
   // What the line prints, on both streams.
   std::string Run(std::string_view line) {
@@ -116,7 +109,7 @@ struct Tool {
     return out + complaints;
   }
 
-  std::string directory;
+  TemporaryDirectory directory;
   BlockGraph graph;
   std::unique_ptr<IoThread> thread;
   std::unique_ptr<BlockBackend> backend;
