@@ -49,7 +49,8 @@ struct BlockCounters {
 
 // How long requests took, for each operation: from Submit of those that passed the backend's own
 // checks until their completion, however they ended. Of one that was tried again, the last time.
-// The clock is that of the I/O thread's turns: what ends in the turn in which it began took no time.
+// The clock is that of the I/O thread's turns: what ends in the turn in which it began took no
+// time.
 struct BlockLatency {
   // Bucket 0 counts requests below 1 µs, bucket i those in [2^(i-1), 2^i) µs, the last one all
   // others as well (from 67 s on).
@@ -98,8 +99,8 @@ class BlockBackend : public BlockNode {
   // the request says. Takes back may_unmap where the disk has no discard.
   void Submit(IoThread& thread, BlockRequest& request) override;
 
-  // As BlockNode::Grow, with checks: fails also for read-only and for zoned disks, and for a size that
-  // is not a larger multiple of the logical block.
+  // As BlockNode::Grow, with checks: fails also for read-only and for zoned disks, and for a size
+  // that is not a larger multiple of the logical block.
   Result<void> Grow(uint64_t capacity_bytes) override;
 
   // Any thread. Requests that complete meanwhile may be in one number and not yet in another.

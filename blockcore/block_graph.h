@@ -1,6 +1,6 @@
 // BlockGraph owns all block nodes of the program, made from the descriptions of the command line
-// (--blockdev) and of control clients. It belongs to the main thread: nodes come and go there, while
-// the others serve the I/O threads.
+// (--blockdev) and of control clients. It belongs to the main thread: nodes come and go there,
+// while the others serve the I/O threads.
 //
 //   --blockdev node-name=d0,driver=raw,file.driver=file,file.filename=a.img
 //

@@ -24,8 +24,8 @@ alignas(kBounceAlignmentBytes) std::byte zeroes[kZeroesBytes];
 
 }  // namespace
 
-// One fsync of a disk at a time. Flushes that come meanwhile, on whatever thread, wait for its end and
-// share the next one, which begins after all of them came:
+// One fsync of a disk at a time. Flushes that come meanwhile, on whatever thread, wait for its end
+// and share the next one, which begins after all of them came:
 //
 //   flush 1 ─▶ ├── fsync ──┤├── fsync ──┤
 //   flushes 2, 3, 4 ─▶ · · · ▲ for them all

@@ -1,15 +1,17 @@
 // DiskTransfer carries reads, writes (also of zeroes), flushes and discards of one open file or
-// block device into an I/O thread's ring; `file` and `host_device` are made of it. Any number of I/O
-// threads may use one DiskTransfer at the same time; its only state that changes is about flushes.
+// block device into an I/O thread's ring; `file` and `host_device` are made of it. Any number of
+// I/O threads may use one DiskTransfer at the same time; its only state that changes is about
+// flushes.
 //
 //   request ─▶ aligned for the descriptor?
 //                yes: the request's own buffers go to the kernel
 //                no:  pieces of at most 256 KiB, one after the other, through one of the thread's
 //                     bounce buffers
 //
-// Zeroes are the host's work (fallocate); where it cannot, they are written, up to 256 KiB at a time,
-// from one buffer that all share. Short transfers go on where they stopped. A read copies out of a bounce buffer only what the
-// kernel put there. It does not check ranges, permissions or zones: BlockBackend and ZoneQueue do.
+// Zeroes are the host's work (fallocate); where it cannot, they are written, up to 256 KiB at a
+// time, from one buffer that all share. Short transfers go on where they stopped. A read copies out
+// of a bounce buffer only what the kernel put there. It does not check ranges, permissions or
+// zones: BlockBackend and ZoneQueue do.
 #ifndef MINIVMM_BLOCKCORE_DISK_TRANSFER_H_
 #define MINIVMM_BLOCKCORE_DISK_TRANSFER_H_
 
@@ -50,10 +52,10 @@ class DiskTransfer {
  public:
   explicit DiskTransfer(DiskTransferOptions options) : options_(std::move(options)) {}
 
-  // kRead, kWrite, kFlush, kDiscard, kWriteZeroes; completes all others with kUnsupported. Reads may
-  // have any offset and length. A write that is no multiple of the block alignment is kIoError: to
-  // rewrite the blocks around it could undo another write to the same block. After a flush that the
-  // host failed, all flushes are kIoError.
+  // kRead, kWrite, kFlush, kDiscard, kWriteZeroes; completes all others with kUnsupported. Reads
+  // may have any offset and length. A write that is no multiple of the block alignment is kIoError:
+  // to rewrite the blocks around it could undo another write to the same block. After a flush that
+  // the host failed, all flushes are kIoError.
   void Submit(IoThread& thread, BlockRequest& request);
 
  private:

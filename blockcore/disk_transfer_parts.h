@@ -1,5 +1,5 @@
-// The moving parts of DiskTransfer, shared by its source files and by nobody else. All of it belongs
-// to one I/O thread, but that flushes of several share an fsync.
+// The moving parts of DiskTransfer, shared by its source files and by nobody else. All of it
+// belongs to one I/O thread, but that flushes of several share an fsync.
 //
 //   Operation    one request, from Submit until it completes
 //   ThreadPool   what an I/O thread keeps for reuse, for all its disks

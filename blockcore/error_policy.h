@@ -35,7 +35,8 @@ constexpr bool IsHostFailure(BlockStatus status) {
 }
 
 // `status` is a host failure. An append that was not done has no position, and a zone operation
-// that was not done leaves the zone in another state than its user believes: they cannot be ignored.
+// that was not done leaves the zone in another state than its user believes: they cannot be
+// ignored.
 constexpr ErrorAction ActionOn(const ErrorPolicy& policy, BlockOp op, BlockStatus status) {
   switch (op == BlockOp::kRead ? policy.reads : policy.writes) {
     case OnError::kReport:

@@ -7,8 +7,8 @@
 //     return operation.kind == HostOperation::Kind::kSync ? HostOutcome::Fail(EIO) : HostOutcome{};
 //   });
 //
-// It stands between the program and liburing by the linker's --wrap: the test that uses it is linked
-// statically. One at a time.
+// It stands between the program and liburing by the linker's --wrap: the test that uses it is
+// linked statically. One at a time.
 #ifndef MINIVMM_BLOCKCORE_FAILING_HOST_H_
 #define MINIVMM_BLOCKCORE_FAILING_HOST_H_
 

@@ -7,10 +7,10 @@ namespace minivmm {
 
 enum class FileUse { kShared, kExclusive };
 
-// Returns 0 when the lock is taken, EAGAIN when another user holds it, or the errno value with which
-// the file system refused to lock at all. A program's last requests keep its files, and so their
-// locks, for a moment after it was killed: waits up to half a second for that. Any thread but an I/O
-// thread.
+// Returns 0 when the lock is taken, EAGAIN when another user holds it, or the errno value with
+// which the file system refused to lock at all. A program's last requests keep its files, and so
+// their locks, for a moment after it was killed: waits up to half a second for that. Any thread but
+// an I/O thread.
 int LockWholeFile(int fd, FileUse use);
 
 }  // namespace minivmm

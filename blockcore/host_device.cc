@@ -29,8 +29,8 @@ namespace {
 // guest's appends short enough for zones not to wait long, and long enough for full speed.
 constexpr uint64_t kMaxAppendBytes = 1_MiB;
 
-// Without system calls of its own, and the group by its number: vmm/sandbox lets a device be opened,
-// but the user not be asked for, nor the name of a group.
+// Without system calls of its own, and the group by its number: vmm/sandbox lets a device be
+// opened, but the user not be asked for, nor the name of a group.
 Unexpected OpenError(const HostDeviceOptions& options, const struct stat& status, int error) {
   const std::string& filename = options.filename;
   switch (error) {
@@ -231,8 +231,8 @@ Result<std::unique_ptr<BlockNode>> OpenHostDevice(const HostDeviceOptions& optio
       .filename = filename, .fd = fd.get(), .no_flush = options.cache_no_flush, .zoned = is_zoned};
   if (direct) {
     transfer.alignment = ReadDirectIoAlignment(fd.get(), limits.logical_block_bytes);
-    // More than the kernel asks for: null_blk (6.12) loses data of a block that is scattered over two
-    // pieces of memory, as one is whose buffer does not begin at a block and crosses a page.
+    // More than the kernel asks for: null_blk (6.12) loses data of a block that is scattered over
+    // two pieces of memory, as one is whose buffer does not begin at a block and crosses a page.
     transfer.alignment.memory_bytes =
         std::max(transfer.alignment.memory_bytes, limits.logical_block_bytes);
   }

@@ -10,9 +10,9 @@
 //   io_uring_enter: submit all, and wait for one completion if there is nothing left to run
 //
 // A turn is bounded: what exceeds its budget stays in its list and the next turn does not wait, so
-// no source of work can starve another. Before the thread sleeps it may look for work busily, for as
-// long as lately was worth it: a doorbell and waking up cost more than a short request. Functions
-// marked [thread] may be called on the I/O thread only.
+// no source of work can starve another. Before the thread sleeps it may look for work busily, for
+// as long as lately was worth it: a doorbell and waking up cost more than a short request.
+// Functions marked [thread] may be called on the I/O thread only.
 #ifndef MINIVMM_BLOCKCORE_IO_THREAD_H_
 #define MINIVMM_BLOCKCORE_IO_THREAD_H_
 
@@ -49,27 +49,28 @@ struct IoOperation {
 class IoThread {
  public:
   // `name` (at most 15 bytes are shown by the system) names the OS thread. With a Poller, it looks
-  // for work for `poll_max_ns` at most before it sleeps. Fails when the kernel gives no io_uring: the
-  // message says what to do.
+  // for work for `poll_max_ns` at most before it sleeps. Fails when the kernel gives no io_uring:
+  // the message says what to do.
   static Result<std::unique_ptr<IoThread>> Start(std::string name, uint64_t poll_max_ns = 0);
 
   // Waits until all operations in the ring have completed, all posted tasks have run and nothing is
-  // done elsewhere for this thread, then joins. Not on an I/O thread. Doorbells must be unwatched before.
+  // done elsewhere for this thread, then joins. Not on an I/O thread. Doorbells must be unwatched
+  // before.
   ~IoThread();
 
   IoThread(const IoThread&) = delete;
   IoThread& operator=(const IoThread&) = delete;
 
-  // Any thread, and not after the destructor has begun but for tasks that run on this thread and for
-  // what BeginElsewhere announced. Runs the task on the I/O thread, in the order of posting.
+  // Any thread, and not after the destructor has begun but for tasks that run on this thread and
+  // for what BeginElsewhere announced. Runs the task on the I/O thread, in the order of posting.
   void Post(Task& task);
 
   // Any thread but an I/O thread. Runs `work` on the I/O thread and returns when it is done.
   void RunAndWait(const std::function<void()>& work);
 
   // From here on, writing to the eventfd wakes the thread, whose next turn looks at its Poller; a
-  // write from before counts. `doorbell` must outlive the watch. Unwatch returns when no read of the
-  // eventfd is left in the ring; the watch is gone then. Both: any thread but an I/O thread.
+  // write from before counts. `doorbell` must outlive the watch. Unwatch returns when no read of
+  // the eventfd is left in the ring; the watch is gone then. Both: any thread but an I/O thread.
   class Doorbell;
   Doorbell* WatchDoorbell(const EventFd& doorbell);
   void Unwatch(Doorbell* watch);

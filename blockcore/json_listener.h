@@ -1,7 +1,7 @@
 // JsonListener: base of what hears of each piece of a JSON text as the parser meets it
 // (boost::json::basic_parser), because a tree of it would keep only the last of several equal keys.
-// Takes everything and looks at nothing: a listener hides what it wants to hear of. Depth is bounded by
-// the parser. One thread.
+// Takes everything and looks at nothing: a listener hides what it wants to hear of. Depth is
+// bounded by the parser. One thread.
 #ifndef MINIVMM_BLOCKCORE_JSON_LISTENER_H_
 #define MINIVMM_BLOCKCORE_JSON_LISTENER_H_
 

@@ -1,5 +1,6 @@
 // The node `null-co`: a disk without a medium, for measuring what everything else costs. Writes
-// (also of zeroes) and flushes succeed and are forgotten; reads leave the buffers as they are, or fill them with zeroes.
+// (also of zeroes) and flushes succeed and are forgotten; reads leave the buffers as they are, or
+// fill them with zeroes.
 #ifndef MINIVMM_BLOCKCORE_NULL_H_
 #define MINIVMM_BLOCKCORE_NULL_H_
 

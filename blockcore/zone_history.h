@@ -11,8 +11,8 @@
 // specification's tables allow (virtio 5.2.6). Zones do not depend on each other but for open and
 // active resources: with limits, a zone may be refused them or become closed at any time.
 //
-// The search tries orders depth first and remembers where it has been. Reports and refusals that fit
-// are taken at once: later they would fit no better, and nothing depends on them.
+// The search tries orders depth first and remembers where it has been. Reports and refusals that
+// fit are taken at once: later they would fit no better, and nothing depends on them.
 #ifndef MINIVMM_BLOCKCORE_ZONE_HISTORY_H_
 #define MINIVMM_BLOCKCORE_ZONE_HISTORY_H_
 
@@ -118,7 +118,8 @@ class ZoneHistory {
     bool operator==(const State&) const = default;
   };
 
-  // A way through the events: those before `done_before` and those in `ahead` (ascending) are taken.
+  // A way through the events: those before `done_before` and those in `ahead` (ascending) are
+  // taken.
   struct Point {
     size_t done_before = 0;
     std::vector<size_t> ahead;

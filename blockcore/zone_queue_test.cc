@@ -27,7 +27,8 @@ namespace {
 std::atomic<size_t> allocations = 0;
 }
 
-// Not inline: with one of a pair inlined, GCC takes malloc and delete (or new and free) for a mistake.
+// Not inline: with one of a pair inlined, GCC takes malloc and delete (or new and free) for a
+// mistake.
 [[gnu::noinline]] void* operator new(size_t bytes) {
   ++allocations;
   if (void* memory = std::malloc(bytes)) return memory;

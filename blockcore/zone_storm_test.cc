@@ -55,7 +55,8 @@ using Answers = std::array<uint64_t, 16>;
 
 // ---- Content: a block tells its tag ----
 
-// Of a block that nobody wrote as it is. Zeroes have the tag 0, the fake medium's filling has kFill.
+// Of a block that nobody wrote as it is. Zeroes have the tag 0, the fake medium's filling has
+// kFill.
 constexpr uint64_t kTorn = ZoneReference::kFill - 1;
 constexpr uint64_t kFillWord = 0xEEEE'EEEE'EEEE'EEEE;
 using Words = std::array<uint64_t, kBlock / 8>;

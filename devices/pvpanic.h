@@ -1,6 +1,6 @@
 // Pvpanic: the port through which a guest's kernel says that it has panicked, as with QEMU's
-// pvpanic. The machine maps it where firmware/acpi.h announces it and turns the callback into the end
-// of the program. Any vCPU thread; keeps no state.
+// pvpanic. The machine maps it where firmware/acpi.h announces it and turns the callback into the
+// end of the program. Any vCPU thread; keeps no state.
 #ifndef MINIVMM_DEVICES_PVPANIC_H_
 #define MINIVMM_DEVICES_PVPANIC_H_
 
@@ -14,9 +14,9 @@ namespace minivmm {
 
 class Pvpanic final : public IoHandler {
  public:
-  // `on_panic` is called for each panic, on the vCPU thread that wrote. Other events (a crash kernel
-  // was loaded, a shutdown) are not announced as supported, and nothing happens when they are
-  // written.
+  // `on_panic` is called for each panic, on the vCPU thread that wrote. Other events (a crash
+  // kernel was loaded, a shutdown) are not announced as supported, and nothing happens when they
+  // are written.
   explicit Pvpanic(std::function<void()> on_panic);
 
   // Which events are supported, in the first byte.

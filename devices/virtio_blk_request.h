@@ -36,8 +36,8 @@ struct VirtioBlkRules {
 
 struct VirtioBlkRequest {
   // kAnswered: `answer` is the status and nothing goes to the disk. kDisk: `op`, `offset_bytes`,
-  // `length_bytes`, `data` and `may_unmap` are a BlockRequest. kZoneReport: the same with op kZoneReport, in as
-  // many slices as it takes (ZoneReportEncoder).
+  // `length_bytes`, `data` and `may_unmap` are a BlockRequest. kZoneReport: the same with op
+  // kZoneReport, in as many slices as it takes (ZoneReportEncoder).
   enum class Kind : uint8_t { kAnswered, kDisk, kZoneReport };
 
   Kind kind = Kind::kAnswered;

@@ -26,7 +26,8 @@ namespace {
 std::atomic<long> live_allocations = 0;
 }
 
-// Not inline: with one of a pair inlined, GCC takes malloc and delete (or new and free) for a mistake.
+// Not inline: with one of a pair inlined, GCC takes malloc and delete (or new and free) for a
+// mistake.
 [[gnu::noinline]] void* operator new(size_t bytes) {
   if (void* memory = std::malloc(bytes)) {
     ++live_allocations;

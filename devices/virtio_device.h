@@ -65,8 +65,8 @@ class VirtioDevice {
 
   // DRIVER_OK: queues begin to run on their I/O threads; what is in the rings already is processed.
   virtual void Activate(Activation activation) = 0;
-  // RING_RESET (virtio 2.6.1), of an active device: one queue stops, the others go on. As Reset, but
-  // for this queue alone; no effect when the queue is not running.
+  // RING_RESET (virtio 2.6.1), of an active device: one queue stops, the others go on. As Reset,
+  // but for this queue alone; no effect when the queue is not running.
   virtual void StopQueue(uint16_t index) = 0;
   // After StopQueue: the queue runs again, on a new ring.
   virtual void StartQueue(ActiveQueue queue) = 0;

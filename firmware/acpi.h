@@ -1,8 +1,8 @@
 // The ACPI tables of the machine: how Linux learns of its CPUs, interrupt controller, PCI host
 // bridge, serial port and power button, and how it powers off and resets. Pure; called once by main
-// before the first vCPU runs; any thread. Hardware-reduced ACPI: no power management timer, no fixed
-// events, no SCI, and Linux then touches neither the 8259 nor the 8254. What is an event of the fixed
-// hardware elsewhere comes here by an interrupt of its own, of a generic event device.
+// before the first vCPU runs; any thread. Hardware-reduced ACPI: no power management timer, no
+// fixed events, no SCI, and Linux then touches neither the 8259 nor the 8254. What is an event of
+// the fixed hardware elsewhere comes here by an interrupt of its own, of a generic event device.
 //
 //   RSDP ─▶ XSDT ─┬▶ FADT ─▶ DSDT   \_S5, \_SB.PCI0, \_SB.MBRD (reserves the ECAM), \_SB.COM1,
 //                 │                 \_SB.PWRB and the \_SB.GED that notifies it, \_SB.PANC

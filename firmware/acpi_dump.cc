@@ -1,6 +1,6 @@
-// acpi_dump DIRECTORY CPUS: writes each ACPI table of a machine with CPUS processors and all devices
-// to DIRECTORY/<signature>.dat, for a disassembler; all but the RSDP, which is none. A tool of
-// acpi_iasl_test.
+// acpi_dump DIRECTORY CPUS: writes each ACPI table of a machine with CPUS processors and all
+// devices to DIRECTORY/<signature>.dat, for a disassembler; all but the RSDP, which is none. A tool
+// of acpi_iasl_test.
 #include <fmt/format.h>
 
 #include <cstdlib>

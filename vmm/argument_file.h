@@ -1,7 +1,7 @@
-// @FILE arguments: each is replaced by the words of the file, before anything is made of them. Words
-// are separated as a shell does it: blanks and line ends separate, '…' keeps everything, "…" keeps
-// blanks, a backslash keeps what follows, # begins a comment. A file may name further ones. Pure but
-// for the reader.
+// @FILE arguments: each is replaced by the words of the file, before anything is made of them.
+// Words are separated as a shell does it: blanks and line ends separate, '…' keeps everything, "…"
+// keeps blanks, a backslash keeps what follows, # begins a comment. A file may name further ones.
+// Pure but for the reader.
 #ifndef MINIVMM_VMM_ARGUMENT_FILE_H_
 #define MINIVMM_VMM_ARGUMENT_FILE_H_
 
@@ -23,8 +23,8 @@ Result<std::string> ReadTextFile(const std::string& path);
 
 Result<std::vector<std::string>> SplitWords(std::string_view text);
 
-// Fails when there are more than 64 files or 10,000 words in all, so that files that name each other
-// come to an end.
+// Fails when there are more than 64 files or 10,000 words in all, so that files that name each
+// other come to an end.
 Result<std::vector<std::string>> ExpandArgumentFiles(std::span<const char* const> arguments,
                                                      const FileReader& read);
 

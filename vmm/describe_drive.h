@@ -9,8 +9,8 @@
 
 namespace minivmm {
 
-// For BlockGraph::Add. Reads the file's beginning when the format was left open. Fails when the file
-// is not there, or with the advice to name the format.
+// For BlockGraph::Add. Reads the file's beginning when the format was left open. Fails when the
+// file is not there, or with the advice to name the format.
 Result<Options> DescribeDrive(const DriveOption& drive);
 
 }  // namespace minivmm

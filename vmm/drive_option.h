@@ -1,6 +1,6 @@
-// --drive: QEMU's short form of a --blockdev and, with if=virtio, of the device for it. Here is what
-// was asked for, which ParseCommandLine keeps; pure. Later, DescribeDrive (vmm/describe_drive.h)
-// looks at the file and makes the block node's description.
+// --drive: QEMU's short form of a --blockdev and, with if=virtio, of the device for it. Here is
+// what was asked for, which ParseCommandLine keeps; pure. Later, DescribeDrive
+// (vmm/describe_drive.h) looks at the file and makes the block node's description.
 //
 //   --drive file=PATH,if=virtio,cache=none
 //      ─▶ node virtio0: host_device, or raw over file, with cache.direct=on

@@ -1,6 +1,7 @@
 // Options of QEMU's command line that minivmm does not have: those that describe what it is anyway
 // are accepted, the others refused with the reason, so that a QEMU line can be made into one of
-// minivmm's without guessing. Pure; ParseCommandLine asks here about each option that is not its own.
+// minivmm's without guessing. Pure; ParseCommandLine asks here about each option that is not its
+// own.
 #ifndef MINIVMM_VMM_FOREIGN_OPTIONS_H_
 #define MINIVMM_VMM_FOREIGN_OPTIONS_H_
 

@@ -1,7 +1,7 @@
 // Machine: one power cycle of the guest's machine, from reset to power-off. Its members, in the
 // order of their construction, are the architecture: each may use those above it and nothing below;
-// destruction is the reverse. On a reset the supervisor destroys the machine and builds another from
-// the same MachineParts. Main thread.
+// destruction is the reverse. On a reset the supervisor destroys the machine and builds another
+// from the same MachineParts. Main thread.
 //
 //   guest RAM ─ KVM's VM ─ interrupt routes ─ power button ─ disks' devices (I/O threads) ─ PCI
 //   functions ─ PCI bus ─ serial port ─ buses ─ vCPUs

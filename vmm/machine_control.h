@@ -50,8 +50,8 @@ class MachineControl {
 
   virtual RunState run_state() const = 0;
 
-  // Returns when no vCPU runs. What the guest asked of its disks before is still finished. No effect
-  // when paused.
+  // Returns when no vCPU runs. What the guest asked of its disks before is still finished. No
+  // effect when paused.
   virtual void Pause() = 0;
   // No effect when running. Requests that the host failed are tried again first.
   virtual void Resume() = 0;

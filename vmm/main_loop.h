@@ -1,6 +1,6 @@
-// MainLoop: what the main thread does while vCPUs run or stand still: it waits for signals, for keys
-// on standard input, for control clients (vmm/qmp), and for a reason to stop. It outlives the machines that run
-// one after the other when a guest resets.
+// MainLoop: what the main thread does while vCPUs run or stand still: it waits for signals, for
+// keys on standard input, for control clients (vmm/qmp), and for a reason to stop. It outlives the
+// machines that run one after the other when a guest resets.
 //
 //   SIGINT, SIGTERM, SIGHUP ─┐
 //   Ctrl-a x ────────────────┼──▶ stop requests, first come first served ──▶ Run returns one

@@ -1,5 +1,5 @@
-// The table of minivmm's options: what ParseCommandLine parses with, and what the manual is made of.
-// Pure.
+// The table of minivmm's options: what ParseCommandLine parses with, and what the manual is made
+// of. Pure.
 #ifndef MINIVMM_VMM_OPTION_TABLE_H_
 #define MINIVMM_VMM_OPTION_TABLE_H_
 

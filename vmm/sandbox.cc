@@ -55,7 +55,8 @@ struct Rule {
 // ioctl looks at 32 bits of its request only.
 constexpr Argument Request(uint32_t request) { return {1, 0xffff'ffff, request}; }
 
-// KVM_SET_GSI_ROUTING: its structure ends in an array, and C++ sees a wrong size of it in the header.
+// KVM_SET_GSI_ROUTING: its structure ends in an array, and C++ sees a wrong size of it in the
+// header.
 constexpr uint32_t kSetGsiRouting = _IOC(_IOC_WRITE, KVMIO, _IOC_NR(KVM_SET_GSI_ROUTING), 8);
 
 constexpr Argument kNotExecutable{2, PROT_EXEC, 0};
@@ -258,8 +259,8 @@ Result<void> GiveUpFiles(const SandboxOptions& options) {
   return Fail("cannot enter the Landlock ruleset: {}", ErrnoText(errno));
 }
 
-// Without CAP_IPC_LOCK, which goes with all others, I/O threads' rings count as locked memory on some
-// kernels: who may have more of it, has it.
+// Without CAP_IPC_LOCK, which goes with all others, I/O threads' rings count as locked memory on
+// some kernels: who may have more of it, has it.
 void RaiseLockedMemory() {
   rlimit limit{RLIM_INFINITY, RLIM_INFINITY};
   if (::setrlimit(RLIMIT_MEMLOCK, &limit) == 0 || ::getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return;
@@ -275,8 +276,8 @@ Result<void> PrepareSandbox() {
         "this kernel has no seccomp to confine minivmm with: {}; --sandbox off does without",
         ErrnoText(errno));
   }
-  // With a heap for each thread, malloc looks into /sys and /proc now and then. One heap does without,
-  // and is enough: requests allocate nothing.
+  // With a heap for each thread, malloc looks into /sys and /proc now and then. One heap does
+  // without, and is enough: requests allocate nothing.
   ::mallopt(M_ARENA_MAX, 1);
   RaiseLockedMemory();
   SetThreadEntry(&ConfineOrDie);

@@ -1,6 +1,6 @@
-// Values of options as text, taken apart: numbers, switches, memory sizes, and descriptions of things
-// in the forms that blockcore/options.h documents. For the command line's parser; pure, any thread.
-// `where` is what an error message begins with: the option, and the key in it.
+// Values of options as text, taken apart: numbers, switches, memory sizes, and descriptions of
+// things in the forms that blockcore/options.h documents. For the command line's parser; pure, any
+// thread. `where` is what an error message begins with: the option, and the key in it.
 #ifndef MINIVMM_VMM_VALUE_TEXT_H_
 #define MINIVMM_VMM_VALUE_TEXT_H_
 

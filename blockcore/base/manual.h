@@ -5,14 +5,14 @@
 //   --help=man        RenderManPage: the page in section 1, with all details, in man(7) macros
 //   --help=bash       RenderBashCompletion: to be sourced by a shell
 //
-// Pure. Texts are plain: an entry's `details` and a section's `text` are paragraphs, separated by an
-// empty line; a line that begins with four spaces is an example and stays as it is; what stands in
-// `backquotes` is bold in the page.
+// Pure. Texts are plain: an entry's `details` and a section's `text` are paragraphs, separated by
+// an empty line; a line that begins with four spaces is an example and stays as it is; what stands
+// in `backquotes` is bold in the page.
 //
 // Completion needs no tables besides: operands named FILE, COMMAND or a|b|c complete by themselves,
 // and so do the words in the first usage line, unless `completions` says otherwise. The entries
-// "key=…" of a section "… OF --option" complete the lists that this option takes; those of a section
-// "… OF word" do so in lists in which `word` stands.
+// "key=…" of a section "… OF --option" complete the lists that this option takes; those of a
+// section "… OF word" do so in lists in which `word` stands.
 #ifndef MINIVMM_BLOCKCORE_BASE_MANUAL_H_
 #define MINIVMM_BLOCKCORE_BASE_MANUAL_H_
 
@@ -28,8 +28,8 @@ struct ManualEntry {
   std::string term = {};
   std::string summary = {};  // one line, beside the term in the help; empty: not in the help
   std::string details = {};  // what the manual page says besides; may be empty
-  // What may follow the option, or the command, on a command line. Words; FILE and COMMAND stand for
-  // the names of files and of commands (the entries of the section COMMANDS). In a list with
+  // What may follow the option, or the command, on a command line. Words; FILE and COMMAND stand
+  // for the names of files and of commands (the entries of the section COMMANDS). In a list with
   // commas, a word without '=' may only be the first item, and "ITEM,WORD" is offered when the list
   // has ITEM already: "virtio-blk-pci", "virtio-blk-pci,drive=", "filename=FILE".
   std::vector<std::string> completions = {};

@@ -1,5 +1,5 @@
-// ThreadEntered: each thread of the program says what kind it is, when its set-up is done and before
-// it looks at anything that comes from a guest, an image or a client. Who confines threads
+// ThreadEntered: each thread of the program says what kind it is, when its set-up is done and
+// before it looks at anything that comes from a guest, an image or a client. Who confines threads
 // (vmm/sandbox) is called there; the libraries that start threads need not know of it.
 #ifndef MINIVMM_BLOCKCORE_BASE_THREAD_ENTRY_H_
 #define MINIVMM_BLOCKCORE_BASE_THREAD_ENTRY_H_
@@ -10,8 +10,8 @@ namespace minivmm {
 
 enum class ThreadKind : uint8_t { kMain, kVcpu, kIo, kZoneIoctl };
 
-// `on_enter` is called by every later ThreadEntered, on that thread. Before the first thread starts;
-// null: nobody.
+// `on_enter` is called by every later ThreadEntered, on that thread. Before the first thread
+// starts; null: nobody.
 void SetThreadEntry(void (*on_enter)(ThreadKind kind));
 
 void ThreadEntered(ThreadKind kind);

@@ -1,6 +1,6 @@
-// The moving parts of ZonedImage, shared by its source files and by nobody else. A ticket belongs to
-// the image's mutex while it waits, and to its request's I/O thread while it moves; a PageIo belongs
-// to the thread of its commit.
+// The moving parts of ZonedImage, shared by its source files and by nobody else. A ticket belongs
+// to the image's mutex while it waits, and to its request's I/O thread while it moves; a PageIo
+// belongs to the thread of its commit.
 #ifndef MINIVMM_BLOCKCORE_ZONED_ZONED_IMAGE_PARTS_H_
 #define MINIVMM_BLOCKCORE_ZONED_ZONED_IMAGE_PARTS_H_
 

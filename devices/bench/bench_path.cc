@@ -1,5 +1,5 @@
-// bench_path: drives virtio-blk devices as a guest's driver would, at next to no cost of its own, so
-// that what is measured is the path of a request: ring, parsing, block core, disk, used ring.
+// bench_path: drives virtio-blk devices as a guest's driver would, at next to no cost of its own,
+// so that what is measured is the path of a request: ring, parsing, block core, disk, used ring.
 //
 //   bench_path DESCRIPTION [KEY=VALUE …]     "driver=null-co,size=1G", as for --blockdev
 //

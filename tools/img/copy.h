@@ -25,10 +25,10 @@ struct ZonedTarget {
   bool sparse = false;
 };
 
-// Writes the disk into a zoned one whose sequential zones are all empty, first the zones that end up
-// full, and flushes. A zoned source has the target's geometry: its zones come out with the same write
-// pointers, open ones closed. Of an ordinary source, each zone is written up to its last data, and
-// finished if the target limits active zones. Returns the bytes written.
+// Writes the disk into a zoned one whose sequential zones are all empty, first the zones that end
+// up full, and flushes. A zoned source has the target's geometry: its zones come out with the same
+// write pointers, open ones closed. Of an ordinary source, each zone is written up to its last
+// data, and finished if the target limits active zones. Returns the bytes written.
 Result<uint64_t> CopyToZones(DiskSource& source, const ZonedTarget& target,
                              const std::string& what);
 

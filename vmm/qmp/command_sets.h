@@ -1,6 +1,6 @@
 // The commands of the protocol, by what they are about. Each function adds some to the table; what
-// it is given outlives the table. Main thread. Names and members are QEMU's; what QEMU has not begins
-// with "x-", and is query-zones:
+// it is given outlives the table. Main thread. Names and members are QEMU's; what QEMU has not
+// begins with "x-", and is query-zones:
 //
 //   {"execute": "query-zones",
 //    "arguments": {"node-name": "d0", "offset": 0, "count": 2}}   count: 1 to 1024, else 128
@@ -26,8 +26,8 @@ class ZoneQuery;
 // system_reset, quit.
 void AddMachineCommands(QmpCommands& commands, const QmpTarget& target);
 
-// query-block, query-named-block-nodes, query-blockstats, block_resize (disks grow, and are not zoned),
-// blockdev-add, blockdev-del.
+// query-block, query-named-block-nodes, query-blockstats, block_resize (disks grow, and are not
+// zoned), blockdev-add, blockdev-del.
 void AddBlockCommands(QmpCommands& commands, const QmpTarget& target);
 
 // query-zones. Its report is a request to the disk, and is counted with those of the guest.

@@ -4,8 +4,8 @@
 //
 //   {"execute": "stop"}{"exec   ute": "cont"}\n   →   {"execute": "stop"}   {"execute": "cont"}
 //
-// After a byte that cannot be in JSON, or a text that is too long or too deep, what has been read of
-// the value is forgotten and the next byte begins a new one. QEMU's extension, strings in single
+// After a byte that cannot be in JSON, or a text that is too long or too deep, what has been read
+// of the value is forgotten and the next byte begins a new one. QEMU's extension, strings in single
 // quotes, is turned into double quotes.
 #ifndef MINIVMM_VMM_QMP_JSON_FRAMER_H_
 #define MINIVMM_VMM_QMP_JSON_FRAMER_H_

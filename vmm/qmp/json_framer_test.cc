@@ -10,7 +10,8 @@ namespace {
 
 using Kind = JsonFramer::Frame::Kind;
 
-// All frames of `bytes`, given in pieces of `piece_bytes`: a text as it is, others in angle brackets.
+// All frames of `bytes`, given in pieces of `piece_bytes`: a text as it is, others in angle
+// brackets.
 std::vector<std::string> FramesOf(std::string_view bytes, size_t piece_bytes) {
   JsonFramer framer;
   std::vector<std::string> frames;

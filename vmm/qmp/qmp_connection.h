@@ -3,8 +3,8 @@
 //
 //   readable ─▶ read a piece ─▶ session ─▶ output ─▶ written at once, or when there is room
 //
-// While a command is unanswered, or a client leaves many answers unread, no further command of his is
-// begun and nothing more is read from him: only events can then make the output grow, and he is
+// While a command is unanswered, or a client leaves many answers unread, no further command of his
+// is begun and nothing more is read from him: only events can then make the output grow, and he is
 // dropped when they pile up.
 #ifndef MINIVMM_VMM_QMP_QMP_CONNECTION_H_
 #define MINIVMM_VMM_QMP_QMP_CONNECTION_H_
@@ -23,8 +23,8 @@ class QmpConnection : public std::enable_shared_from_this<QmpConnection> {
  public:
   // With more than that unwritten no further command is begun.
   static constexpr size_t kEnoughOutputBytes = 64 << 10;
-  // A client is dropped when more is unwritten than this and the longest of his lines, an answer that
-  // he may be reading.
+  // A client is dropped when more is unwritten than this and the longest of his lines, an answer
+  // that he may be reading.
   static constexpr size_t kMaxOutputBytes = 4 << 20;
 
   // Where the client is. The descriptors are non-blocking; a socket is in both.

@@ -1,6 +1,6 @@
-// QmpSession: a client that sends anything, in one piece and again byte by byte: the answers are the
-// same, and each is one line with one JSON object. Commands of each kind are there, some of which
-// answer later.
+// QmpSession: a client that sends anything, in one piece and again byte by byte: the answers are
+// the same, and each is one line with one JSON object. Commands of each kind are there, some of
+// which answer later.
 #include <boost/json.hpp>
 #include <cstdint>
 #include <string>

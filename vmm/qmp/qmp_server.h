@@ -1,6 +1,6 @@
-// QmpServer: minivmm's control sockets, QEMU's machine protocol (QMP) on each of them. main makes it
-// before the first machine and destroys it after the last one, but before the disks. Main thread:
-// everything happens within io_context's run functions.
+// QmpServer: minivmm's control sockets, QEMU's machine protocol (QMP) on each of them. main makes
+// it before the first machine and destroys it after the last one, but before the disks. Main
+// thread: everything happens within io_context's run functions.
 //
 //   client ⇄ socket ⇄ QmpConnection ⇄ QmpSession ──▶ QmpCommands ──▶ MachineControl, BlockGraph, …
 //                                         ▲                      └─▶ ZoneQuery (a thread of its own)
@@ -8,8 +8,8 @@
 //   disks' I/O threads ──▶ BlockErrorQueue┘
 //
 // A client can make nobody wait, but for the opening of a disk that it adds: reads and writes never
-// block, one command of a client runs at a time, and who does not read is not heard, and dropped when
-// events pile up. Not here: what commands do.
+// block, one command of a client runs at a time, and who does not read is not heard, and dropped
+// when events pile up. Not here: what commands do.
 #ifndef MINIVMM_VMM_QMP_QMP_SERVER_H_
 #define MINIVMM_VMM_QMP_QMP_SERVER_H_
 
@@ -46,8 +46,8 @@ class QmpServer {
  public:
   // Makes the sockets (mode 0600) and listens; takes the one event sink of the control and the
   // error observers of the disks, and starts the thread of query-zones. A socket file that nobody
-  // listens on any more is replaced. Fails, naming the --qmp, when a path is in use, is no socket or
-  // cannot be made. `context` outlives the server.
+  // listens on any more is replaced. Fails, naming the --qmp, when a path is in use, is no socket
+  // or cannot be made. `context` outlives the server.
   static Result<std::unique_ptr<QmpServer>> Create(boost::asio::io_context& context,
                                                    std::span<const QmpSocket> sockets,
                                                    QmpTarget target);

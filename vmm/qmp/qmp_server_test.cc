@@ -1,5 +1,5 @@
-// QmpServer over real sockets in a directory of the test's own. One thread runs client and server in
-// turn: a client that wants an answer runs the io_context until it has come.
+// QmpServer over real sockets in a directory of the test's own. One thread runs client and server
+// in turn: a client that wants an answer runs the io_context until it has come.
 #include "vmm/qmp/qmp_server.h"
 
 #include <doctest/doctest.h>

@@ -1,6 +1,6 @@
-// ZoneQuery reads reports of zones for control clients on an I/O thread of its own, so that the main
-// thread does not wait for a disk, and tells in JSON what it found. Main thread, but for the pure
-// functions.
+// ZoneQuery reads reports of zones for control clients on an I/O thread of its own, so that the
+// main thread does not wait for a disk, and tells in JSON what it found. Main thread, but for the
+// pure functions.
 //
 //   Start ──▶ I/O thread: BlockBackend::Submit ──▶ the disk ──▶ main thread: done
 #ifndef MINIVMM_VMM_QMP_ZONE_QUERY_H_
@@ -41,8 +41,8 @@ class ZoneQuery {
 
   using Done = std::function<void(BlockStatus status, std::span<const ZoneDescriptor> zones)>;
 
-  // Reports up to `count` zones from that of `offset_bytes`, which lies in the disk. `disk` outlives
-  // the query; or `temporary` is the same disk, for this query only.
+  // Reports up to `count` zones from that of `offset_bytes`, which lies in the disk. `disk`
+  // outlives the query; or `temporary` is the same disk, for this query only.
   void Report(BlockBackend& disk, std::unique_ptr<BlockBackend> temporary, uint64_t offset_bytes,
               uint32_t count, Done done);
 
