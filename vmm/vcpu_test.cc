@@ -18,7 +18,6 @@
 #include "blockcore/base/units.h"
 #include "vmm/guest_ram.h"
 #include "vmm/have_kvm.h"
-#include "vmm/irq_router.h"
 #include "vmm/power_ports.h"
 
 namespace minivmm {
@@ -364,23 +363,6 @@ TEST_CASE("pausing a vCPU whose guest has died returns") {
   endless.Pause();
   endless.vcpu->Resume();
   endless.vcpu->Stop();
-}
-
-TEST_CASE("a sink's vectors connect, follow another message, and keep signals while disconnected") {
-  if (!HaveKvm()) return;
-  Guest guest({0xf4});
-  auto router = Guest::Take(IrqRouter::Create(guest.vm));
-  auto sink = Guest::Take(router->CreateMsiSink(3));
-  const MsiMessage message{.address = 0xfee0'0000, .data = 0x41};
-  REQUIRE(sink->Connect(1, message));
-  REQUIRE(sink->Connect(1, {.address = 0xfee0'0000, .data = 0x42}));
-  REQUIRE(sink->Connect(2, message));
-  sink->Disconnect(1);
-  sink->Disconnect(1);
-  sink->interrupt(1).Notify();
-  CHECK(sink->interrupt(1).IsSet());
-  CHECK_FALSE(sink->interrupt(0).IsSet());
-  REQUIRE(sink->Connect(1, message));
 }
 
 }  // namespace
