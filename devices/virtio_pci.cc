@@ -74,7 +74,8 @@ constexpr uint8_t kStatusFeaturesOk = 8;
 constexpr uint8_t kStatusNeedsReset = 64;
 constexpr uint8_t kStatusFailed = 128;
 
-constexpr uint8_t kIsrConfig = 2;       // virtio 4.1.4.5
+constexpr uint8_t kIsrQueue = 1;  // virtio 4.1.4.5
+constexpr uint8_t kIsrConfig = 2;
 constexpr uint16_t kNoVector = 0xffff;  // virtio 4.1.5.1.2
 
 PciIdentity IdentityOf(const VirtioDevice& device) {
@@ -152,17 +153,20 @@ Result<std::unique_ptr<VirtioPci>> VirtioPci::Create(VirtioDevice& device,
     TRY(EventFd doorbell, EventFd::Create());
     doorbells.push_back(std::move(doorbell));
   }
-  return std::unique_ptr<VirtioPci>(new VirtioPci(device, memory, sink, std::move(doorbells)));
+  TRY(EventFd queue_isr, EventFd::Create());
+  return std::unique_ptr<VirtioPci>(
+      new VirtioPci(device, memory, sink, std::move(doorbells), std::move(queue_isr)));
 }
 
 VirtioPci::VirtioPci(VirtioDevice& device, const GuestMemory& memory, MsiSink& sink,
-                     std::vector<EventFd> doorbells)
+                     std::vector<EventFd> doorbells, EventFd queue_isr)
     : PciDevice(IdentityOf(device)),
       device_(device),
       memory_(memory),
       msix_(VectorCount(device), sink),
       doorbells_(std::move(doorbells)),
-      queues_(doorbells_.size()) {
+      queues_(doorbells_.size()),
+      queue_isr_(std::move(queue_isr)) {
   VMM_CHECK(device.config_bytes() <= kMaxDeviceConfigBytes);
   config_.AddMemoryBar(kBar, kBarBytes);
   config_.AddCapability(
@@ -226,6 +230,7 @@ void VirtioPci::OnReadConfig(uint64_t offset, std::span<std::byte> data) {
       config_.Set(window_data + i, static_cast<uint8_t>(bytes[i]));
     }
   }
+  config_.SetInterruptStatus(isr_.load() != 0 || queue_isr_.IsSet());  // virtio 4.1.4.5.1
   config_.Read(offset, data);
 }
 
@@ -254,8 +259,11 @@ bool VirtioPci::WindowTarget(uint32_t& offset, uint32_t& length) const {
 void VirtioPci::FollowConfigSpace() {
   bool bus_master = config_.bus_master_enabled();
   uint16_t control = config_.Get<uint16_t>(msix_capability_ + offsetof(MsixCapability, control));
-  msix_.SetControl((control & kMsixControlEnable) != 0 && bus_master,
-                   (control & kMsixControlFunctionMask) != 0);
+  const bool msix_enabled = (control & kMsixControlEnable) != 0;
+  msix_.SetControl(msix_enabled && bus_master, (control & kMsixControlFunctionMask) != 0);
+  if (msix_enabled != std::exchange(msix_enabled_, msix_enabled)) {
+    for (Queue& queue : queues_) DirectInterrupt(queue);
+  }
   if (!bus_master && active_) {
     Deactivate();
     Raise();
@@ -268,7 +276,8 @@ void VirtioPci::OnReadBar(int, uint64_t offset, std::span<std::byte> data) {
   if (auto part = Within(offset, data, kCommonOffset, sizeof(CommonRegisters)); !part.empty()) {
     ReadCommon(offset - kCommonOffset, part);
   } else if (part = Within(offset, data, kIsrOffset, kIsrBytes); !part.empty()) {
-    part[0] = std::byte{isr_.exchange(0)};
+    const uint8_t queue_bit = queue_isr_.Drain() != 0 ? kIsrQueue : 0;
+    part[0] = std::byte{static_cast<uint8_t>(isr_.exchange(0) | queue_bit)};
   } else if (part = Within(offset, data, kDeviceOffset, device_.config_bytes()); !part.empty()) {
     config_was_read_ = true;
     device_.ReadConfig(negotiated_features(), offset - kDeviceOffset, part);
@@ -465,7 +474,17 @@ void VirtioPci::SetConfigVector(uint16_t vector) {
 
 void VirtioPci::SetQueueVector(Queue& queue, uint16_t vector) {
   queue.vector = vector < msix_.vectors() ? vector : kNoVector;
-  queue.interrupt.store(queue.vector == kNoVector ? nullptr : &msix_.interrupt(vector));
+  DirectInterrupt(queue);
+}
+
+void VirtioPci::DirectInterrupt(Queue& queue) {
+  const EventFd* interrupt = nullptr;
+  if (!msix_enabled_) {
+    interrupt = &queue_isr_;
+  } else if (queue.vector != kNoVector) {
+    interrupt = &msix_.interrupt(queue.vector);
+  }
+  queue.interrupt.store(interrupt);
 }
 
 void VirtioPci::Activate() {
@@ -521,6 +540,7 @@ void VirtioPci::Reset() {
   SetConfigVector(kNoVector);
   for (uint16_t i = 0; i < queue_count(); ++i) ClearQueue(i);
   msix_.ClearPending();
+  queue_isr_.Drain();
   isr_.store(0);
   status_.store(0);
 }

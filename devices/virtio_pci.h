@@ -4,7 +4,8 @@
 //
 //   BAR 0, 64 KiB         capability    what lies there
 //   0x0000  60 bytes      COMMON_CFG    registers of 4.1.4.3, up to queue_reset; no admin queue
-//   0x1000  1             ISR_CFG       bit 1: configuration interrupt; read clears
+//   0x1000  1             ISR_CFG       bit 0: used buffers, while MSI-X is off; bit 1: configuration
+//                                       changed; read clears. Their OR is Interrupt Status of PCI
 //   0x2000  config_bytes  DEVICE_CFG    VirtioDevice::ReadConfig, up to 4 KiB
 //   0x3000  4 * queues    NOTIFY_CFG    the offset selects the queue, the value is not looked at
 //   0x4000  256           (MSI-X)       pending bits
@@ -25,8 +26,8 @@
 //
 // RING_RESET: a queue stops within the write to queue_reset, which therefore never reads 1.
 //
-// Not there: legacy registers, INTx (no interrupt pin, so ISR bit 0 is never set), features beyond
-// bit 63.
+// Not there: legacy registers, INTx (no interrupt pin: with MSI-X off, the ISR must be asked),
+// features beyond bit 63.
 #ifndef MINIVMM_DEVICES_VIRTIO_PCI_H_
 #define MINIVMM_DEVICES_VIRTIO_PCI_H_
 
@@ -84,12 +85,13 @@ class VirtioPci final : public PciDevice, private NeedsReset {
     QueueConfig config;
     uint16_t vector;
     bool enabled = false;
-    bool was_reset = false;                           // by queue_reset, and not enabled since
-    std::atomic<const EventFd*> interrupt = nullptr;  // of `vector`; I/O threads load it
+    bool was_reset = false;  // by queue_reset, and not enabled since
+    // Of `vector`, or with MSI-X off queue_isr_; I/O threads load it.
+    std::atomic<const EventFd*> interrupt = nullptr;
   };
 
   VirtioPci(VirtioDevice& device, const GuestMemory& memory, MsiSink& sink,
-            std::vector<EventFd> doorbells);
+            std::vector<EventFd> doorbells, EventFd queue_isr);
 
   // NeedsReset; any thread, no lock.
   void Raise() override;
@@ -120,6 +122,7 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   uint64_t offered_features() const;
   void SetConfigVector(uint16_t vector);
   void SetQueueVector(Queue& queue, uint16_t vector);
+  void DirectInterrupt(Queue& queue);
   bool FeaturesAreAcceptable() const;
   void Activate();
   void Deactivate();
@@ -149,10 +152,12 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   uint8_t config_generation_ = 0;
   bool config_was_read_ = false;  // since the generation changed
   bool active_ = false;           // between device_.Activate and device_.Reset
+  bool msix_enabled_ = false;     // as the driver has it; bus mastering aside
 
+  EventFd queue_isr_;  // set: bit 0 of the ISR; signalled as a vector would be
   // I/O threads change these three by Raise.
   std::atomic<uint8_t> status_ = 0;
-  std::atomic<uint8_t> isr_ = 0;
+  std::atomic<uint8_t> isr_ = 0;  // without bit 0
   std::atomic<const EventFd*> config_interrupt_ = nullptr;
 };
 

@@ -417,6 +417,7 @@ TEST_CASE("DRIVER_OK without FEATURES_OK is ignored") {
 
 TEST_CASE("P-14: the device gets its rings at DRIVER_OK, not before, and once") {
   Rig rig;
+  rig.EnableMsix(2, 0xfee0'0000, 0x41);
   REQUIRE(rig.Negotiate(kFeatureVersion1 | kFeatureZoned));
   rig.SetUpQueue(1, 2);
   rig.Write<uint16_t>(kNotify + 4, 1);
@@ -640,6 +641,41 @@ TEST_CASE("P-15, P-24: a broken ring sets status and ISR, and interrupts by the 
   CHECK((rig.status() & kNeedsReset) != 0);
 }
 
+TEST_CASE(
+    "P-24: with MSI-X off a used buffer shows in the ISR, and all of the ISR in PCI's status") {
+  constexpr uint16_t kInterruptStatus = 1 << 3;
+  Rig rig;
+  rig.Start();
+  auto pci_status = [&] { return rig.ReadConfig<uint16_t>(6) & kInterruptStatus; };
+  auto use_buffer = [&] {
+    if (const EventFd* event = rig.device.activation->queues[1].interrupt->load()) event->Notify();
+  };
+  CHECK(pci_status() == 0);
+  use_buffer();
+  CHECK(pci_status() != 0);
+  CHECK(rig.Read<uint8_t>(kIsr) == 1);
+  CHECK(pci_status() == 0);
+  CHECK(rig.Read<uint8_t>(kIsr) == 0);
+  use_buffer();
+  rig.device.activation->needs_reset->Raise();
+  CHECK(rig.Read<uint8_t>(kIsr) == 3);
+
+  const uint8_t msix = rig.FindCapability(0x11, 0);
+  rig.WriteConfig<uint16_t>(msix + 2, 0x8000);
+  use_buffer();
+  CHECK(rig.Read<uint8_t>(kIsr) == 0);
+  CHECK(rig.sink.interrupt(2).IsSet());
+  rig.device.activation->needs_reset->Raise();
+  CHECK(pci_status() != 0);
+  CHECK(rig.Read<uint8_t>(kIsr) == 2);
+
+  rig.WriteConfig<uint16_t>(msix + 2, 0);
+  use_buffer();
+  rig.SetStatus(0);
+  CHECK(pci_status() == 0);
+  CHECK(rig.Read<uint8_t>(kIsr) == 0);
+}
+
 TEST_CASE("P-25: reading ISR clears it") {
   Rig rig;
   rig.Start();
@@ -776,6 +812,7 @@ TEST_CASE("P-31, P-32: any event maps to any vector; one that does not exist rea
 TEST_CASE("P-33, P-34: a queue's vector may change and go away while it runs") {
   Rig rig;
   rig.Start();
+  rig.EnableMsix(1, 0xfee0'0000, 0x41);
   const auto* interrupt = rig.device.activation->queues[0].interrupt;
   CHECK(interrupt->load() == &rig.sink.interrupt(1));
   rig.Write<uint16_t>(kQueueSelect, 0);

@@ -26,6 +26,7 @@ constexpr size_t kFirstCapability = 0x40;
 constexpr uint16_t kCommandMemory = 1 << 1;
 constexpr uint16_t kCommandBusMaster = 1 << 2;
 constexpr uint16_t kCommandIntxDisable = 1 << 10;
+constexpr uint16_t kStatusInterrupt = 1 << 3;
 constexpr uint16_t kStatusCapabilities = 1 << 4;
 
 constexpr uint64_t kBarIs64Bit = 0b100;
@@ -139,6 +140,11 @@ void ConfigSpace::CopyOut(size_t offset, std::span<std::byte> data) const {
 void ConfigSpace::CopyIn(size_t offset, std::span<const std::byte> data) {
   VMM_CHECK(RangeFits(offset, data.size(), kPciConfigBytes));
   std::memcpy(&bytes_[offset], data.data(), data.size());
+}
+
+void ConfigSpace::SetInterruptStatus(bool pending) {
+  const uint16_t others = Get<uint16_t>(kStatus) & ~kStatusInterrupt;
+  Set<uint16_t>(kStatus, others | (pending ? kStatusInterrupt : 0));
 }
 
 bool ConfigSpace::memory_enabled() const { return (Get<uint16_t>(kCommand) & kCommandMemory) != 0; }

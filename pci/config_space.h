@@ -89,6 +89,8 @@ class ConfigSpace {
     CopyIn(offset, std::as_bytes(std::span(&value, 1)));
   }
 
+  // The status register's Interrupt Status (PCI 3.0, 6.2.3).
+  void SetInterruptStatus(bool pending);
   // Bits of the command register: whether BARs are decoded, and whether the function may do DMA and
   // send MSI.
   bool memory_enabled() const;
