@@ -52,6 +52,7 @@ extern const CheckTable kTransportChecks;
 extern const CheckTable kInterruptChecks;
 extern const CheckTable kRingChecks;
 extern const CheckTable kHostileChecks;
+extern const CheckTable kDisorderChecks;
 extern const CheckTable kPackedRingChecks;
 extern const CheckTable kQueueResetChecks;
 extern const CheckTable kBlockChecks;

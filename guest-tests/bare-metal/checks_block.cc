@@ -187,23 +187,78 @@ void ReadOnlyDiskRefusesWrites(Disk& disk) {
 }
 
 // What DISCARD and WRITE_ZEROES have in common.
-void CheckRanges(Disk& disk, uint32_t type, uint32_t unknown_flag, uint32_t max_sectors,
-                 uint32_t max_segments) {
-  static DiscardSegment ranges[2];
-  auto run = [&](uint32_t bytes) {
-    const Segment data = Readable(ranges, bytes);
-    return disk.Run(type, 0, &data, 1);
-  };
-  constexpr uint32_t kOne = sizeof(DiscardSegment);
+struct RangeCommand {
+  uint32_t type;
+  uint32_t unknown_flag;
+  uint32_t max_sectors;
+  uint32_t max_segments;
+};
+
+RangeCommand Discard(Disk& disk) {
+  if (!disk.Has(kFeatureDiscard)) SkipCheck("DISCARD is not offered");
+  const VirtioPci& pci = disk.pci();
+  return {kDiscard, 1, pci.Config<uint32_t>(kBlkMaxDiscardSectors),
+          pci.Config<uint32_t>(kBlkMaxDiscardSeg)};
+}
+
+RangeCommand WriteZeroes(Disk& disk) {
+  if (!disk.Has(kFeatureWriteZeroes)) SkipCheck("WRITE_ZEROES is not offered");
+  const VirtioPci& pci = disk.pci();
+  return {kWriteZeroes, 2, pci.Config<uint32_t>(kBlkMaxWriteZeroesSectors),
+          pci.Config<uint32_t>(kBlkMaxWriteZeroesSeg)};
+}
+
+constexpr uint32_t kOneRange = sizeof(DiscardSegment);
+constexpr uint32_t kMaxRanges = 300;
+DiscardSegment ranges[kMaxRanges];
+
+uint8_t RunRanges(Disk& disk, const RangeCommand& command, uint32_t bytes) {
+  const Segment data = Readable(ranges, bytes);
+  return disk.Run(command.type, 0, &data, 1);
+}
+
+void FlagsOfRangesAreChecked(Disk& disk, const RangeCommand& command) {
+  ranges[0] = {FreeSector(0), 8, 0};
+  REQUIRE_EQ(RunRanges(disk, command, kOneRange), kOk);
+  for (const uint32_t flags : {command.unknown_flag, 0x8000'0000u}) {
+    ranges[0].flags = flags;
+    REQUIRE_EQ(RunRanges(disk, command, kOneRange), kUnsupported);
+  }
+}
+
+void FlagsOfDiscardAreChecked(Disk& disk) { FlagsOfRangesAreChecked(disk, Discard(disk)); }
+
+void FlagsOfWriteZeroesAreChecked(Disk& disk) {
+  const RangeCommand command = WriteZeroes(disk);
+  REQUIRE(disk.pci().Config<uint8_t>(kBlkWriteZeroesMayUnmap) <= 1);
+  FlagsOfRangesAreChecked(disk, command);
+}
+
+// As many ranges as there may be, each as long as it may be; then one more, and one sector more.
+void LimitsOfRangesHold(Disk& disk, const RangeCommand& command) {
+  REQUIRE(command.max_sectors > 0);
+  REQUIRE(command.max_segments > 0);
+  const bool tries_all = command.max_segments < kMaxRanges;
+  for (DiscardSegment& range : ranges) range = {FreeSector(0), 8, 0};
+  if (tries_all) {
+    REQUIRE_EQ(RunRanges(disk, command, command.max_segments * kOneRange), kOk);
+    REQUIRE_EQ(RunRanges(disk, command, (command.max_segments + 1) * kOneRange), kIoError);
+  }
+  REQUIRE_EQ(disk.Command(command.type, 0), kIoError);  // no range at all
+  if (command.max_sectors < disk.capacity_sectors()) {
+    ranges[0] = {0, command.max_sectors + 1, 0};
+    REQUIRE_EQ(RunRanges(disk, command, kOneRange), kIoError);
+  }
+}
+
+void LimitsOfDiscardHold(Disk& disk) { LimitsOfRangesHold(disk, Discard(disk)); }
+void LimitsOfWriteZeroesHold(Disk& disk) { LimitsOfRangesHold(disk, WriteZeroes(disk)); }
+
+void WrongRangesFail(Disk& disk, const RangeCommand& command) {
   ranges[0] = ranges[1] = {FreeSector(0), 8, 0};
-  REQUIRE_EQ(run(kOne), kOk);
-  for (const uint32_t bytes : {1u, 15u, 17u, 31u}) REQUIRE_EQ(run(bytes), kIoError);
-  REQUIRE_EQ(disk.Command(type, 0), kIoError);  // no range at all
-  if (max_segments == 1) REQUIRE_EQ(run(2 * kOne), kIoError);
-  ranges[0].flags = unknown_flag;
-  REQUIRE_EQ(run(kOne), kUnsupported);
-  ranges[0].flags = 0x8000'0000;
-  REQUIRE_EQ(run(kOne), kUnsupported);
+  for (const uint32_t bytes : {1u, 15u, 17u, 31u}) {
+    REQUIRE_EQ(RunRanges(disk, command, bytes), kIoError);
+  }
   const uint64_t capacity = disk.capacity_sectors();
   const DiscardSegment beyond[] = {{capacity, 8, 0},          {capacity - 8, 16, 0},
                                    {~uint64_t{0}, 8, 0},      {~uint64_t{7}, 8, 0},
@@ -211,32 +266,12 @@ void CheckRanges(Disk& disk, uint32_t type, uint32_t unknown_flag, uint32_t max_
                                    {0, 0xffff'ffff, 0}};
   for (const DiscardSegment& range : beyond) {
     ranges[0] = range;
-    REQUIRE_EQ(run(kOne), kIoError);
-  }
-  if (max_sectors < capacity) {
-    ranges[0] = {0, max_sectors + 1, 0};
-    REQUIRE_EQ(run(kOne), kIoError);
+    REQUIRE_EQ(RunRanges(disk, command, kOneRange), kIoError);
   }
 }
 
-void DiscardRangesAreChecked(Disk& disk) {
-  if (!disk.Has(kFeatureDiscard)) SkipCheck("DISCARD is not offered");
-  const VirtioPci& pci = disk.pci();
-  REQUIRE(pci.Config<uint32_t>(kBlkMaxDiscardSectors) > 0);
-  REQUIRE(pci.Config<uint32_t>(kBlkMaxDiscardSeg) > 0);
-  CheckRanges(disk, kDiscard, 1, pci.Config<uint32_t>(kBlkMaxDiscardSectors),
-              pci.Config<uint32_t>(kBlkMaxDiscardSeg));
-}
-
-void WriteZeroesRangesAreChecked(Disk& disk) {
-  if (!disk.Has(kFeatureWriteZeroes)) SkipCheck("WRITE_ZEROES is not offered");
-  const VirtioPci& pci = disk.pci();
-  REQUIRE(pci.Config<uint32_t>(kBlkMaxWriteZeroesSectors) > 0);
-  REQUIRE(pci.Config<uint32_t>(kBlkMaxWriteZeroesSeg) > 0);
-  REQUIRE(pci.Config<uint8_t>(kBlkWriteZeroesMayUnmap) <= 1);
-  CheckRanges(disk, kWriteZeroes, 2, pci.Config<uint32_t>(kBlkMaxWriteZeroesSectors),
-              pci.Config<uint32_t>(kBlkMaxWriteZeroesSeg));
-}
+void WrongRangesOfDiscardFail(Disk& disk) { WrongRangesFail(disk, Discard(disk)); }
+void WrongRangesOfWriteZeroesFail(Disk& disk) { WrongRangesFail(disk, WriteZeroes(disk)); }
 
 void SetWriteback(Disk& disk, uint8_t value) {
   MmioWrite<uint8_t>(disk.pci().region(kDeviceConfig).address + kBlkWriteback, value);
@@ -351,8 +386,16 @@ const Check kChecks[] = {
     {"B-04", "a read-only disk refuses writes", kNeedsStart, ReadOnlyDiskRefusesWrites},
     {"B-02", "CONFIG_WCE without FLUSH begins with write-through", kNeedsNothing,
      WritebackIsZeroWithoutFlush},
-    {"B-05", "flags and ranges of DISCARD are checked", kFree, DiscardRangesAreChecked},
-    {"B-05", "flags and ranges of WRITE_ZEROES are checked", kFree, WriteZeroesRangesAreChecked},
+    {"B-05", "flags of DISCARD are checked", kFree, FlagsOfDiscardAreChecked},
+    {"B-05", "flags of WRITE_ZEROES are checked", kFree, FlagsOfWriteZeroesAreChecked},
+    {"B-17", "as many ranges as max_discard_seg says, and none longer than it may be", kFree,
+     LimitsOfDiscardHold},
+    {"B-17", "as many ranges as max_write_zeroes_seg says, and none longer than it may be", kFree,
+     LimitsOfWriteZeroesHold},
+    {"H-21", "parts of ranges, and ranges beyond the disk, fail: DISCARD", kFree,
+     WrongRangesOfDiscardFail},
+    {"H-21", "parts of ranges, and ranges beyond the disk, fail: WRITE_ZEROES", kFree,
+     WrongRangesOfWriteZeroesFail},
     {"B-06", "WRITE_ZEROES zeroes its range and nothing else", kFree | kNeedsKeptData,
      WriteZeroesWrites},
     {"B-09", "FLUSH succeeds", kNeedsStart, FlushSucceeds},

@@ -235,6 +235,64 @@ void ResetStopsAllAccess(Disk& disk) {
   REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
 }
 
+template <typename T>
+void WriteAllOver(uint64_t address, uint32_t bytes, uint32_t except) {
+  for (uint32_t offset = 0; offset + sizeof(T) <= bytes; ++offset) {
+    if (offset <= except && except < offset + sizeof(T)) continue;
+    MmioWrite<T>(address + offset, static_cast<T>(0xa55a'c33c'f00f'1ee1u >> (offset % 8)));
+  }
+}
+
+// All but writeback, which is a register.
+void ConfigurationTakesNoWrites(Disk& disk) {
+  const VirtioPci& pci = disk.pci();
+  const VirtioRegion& config = pci.region(kDeviceConfig);
+  uint8_t before[kBlkConfigBytes];
+  const uint32_t bytes = config.length < kBlkConfigBytes ? config.length : kBlkConfigBytes;
+  for (uint32_t i = 0; i < bytes; ++i) before[i] = pci.Config<uint8_t>(i);
+  WriteAllOver<uint8_t>(config.address, bytes, kBlkWriteback);
+  WriteAllOver<uint16_t>(config.address, bytes, kBlkWriteback);
+  WriteAllOver<uint32_t>(config.address, bytes, kBlkWriteback);
+  WriteAllOver<uint64_t>(config.address, bytes, kBlkWriteback);
+  for (uint32_t i = 0; i < bytes; ++i) REQUIRE_EQ(pci.Config<uint8_t>(i), before[i]);
+  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+}
+
+void ReadOnlyRegistersTakeNoWrites(Disk& disk) {
+  const VirtioPci& pci = disk.pci();
+  const uint16_t queues = pci.QueueCount();
+  const auto generation = pci.Common<uint8_t>(kConfigGeneration);
+  const auto features = pci.Common<uint32_t>(kDeviceFeature);
+  const auto notify_offset = pci.Common<uint16_t>(kQueueNotifyOff);
+  pci.SetCommon<uint16_t>(kNumQueues, 0xffff);
+  pci.SetCommon<uint8_t>(kConfigGeneration, generation + 1);
+  pci.SetCommon<uint32_t>(kDeviceFeature, ~features);
+  pci.SetCommon<uint16_t>(kQueueNotifyOff, notify_offset + 1);
+  REQUIRE_EQ(pci.QueueCount(), queues);
+  REQUIRE_EQ(pci.Common<uint8_t>(kConfigGeneration), generation);
+  REQUIRE_EQ(pci.Common<uint32_t>(kDeviceFeature), features);
+  REQUIRE_EQ(pci.Common<uint16_t>(kQueueNotifyOff), notify_offset);
+  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+}
+
+// Of any width, anywhere but in the status: no driver would go live with what is left.
+void NoiseInRegistersEndsWithAReset(Disk& disk) {
+  const VirtioPci& pci = disk.pci();
+  const VirtioRegion& common = pci.region(kCommonConfig);
+  for (const uint16_t queue : {uint16_t{0}, uint16_t{1}, disk.queue_count(), uint16_t{0xffff}}) {
+    pci.Reset();
+    pci.SetCommon<uint16_t>(kQueueSelect, queue);
+    WriteAllOver<uint8_t>(common.address, common.length, kDeviceStatus);
+    WriteAllOver<uint16_t>(common.address, common.length, kDeviceStatus);
+    WriteAllOver<uint32_t>(common.address, common.length, kDeviceStatus);
+    WriteAllOver<uint64_t>(common.address, common.length, kDeviceStatus);
+    const VirtioRegion& isr = pci.region(kIsrConfig);
+    WriteAllOver<uint8_t>(isr.address, isr.length, ~uint32_t{0});
+  }
+  disk.Start();
+  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+}
+
 void NotificationDataIsAHint(Disk& disk) {
   if (!disk.Offers(kFeatureNotificationData)) SkipCheck("NOTIFICATION_DATA is not offered");
   disk.Start(kDriverFeatures | kFeatureNotificationData);
@@ -291,6 +349,12 @@ const Check kChecks[] = {
     {"P-23", "wrong notifications are ignored", kNeedsStart, IgnoresWrongNotifications},
     {"P-29", "after a reset in the midst of requests memory is left alone", kNeedsStart,
      ResetStopsAllAccess},
+    {"H-23", "the configuration takes no writes of any width", kNeedsStart,
+     ConfigurationTakesNoWrites},
+    {"H-23", "registers that can only be read take no writes", kNeedsStart,
+     ReadOnlyRegistersTakeNoWrites},
+    {"H-23", "after noise in all registers a reset makes the device work", kNeedsNothing,
+     NoiseInRegistersEndsWithAReset},
     {"P-38", "SR_IOV, ACCESS_PLATFORM and ADMIN_VQ are not offered", kNeedsNothing,
      OffersNothingItCannotDo},
     {"P-39", "SUSPEND is not offered and its status bit ignored", kNeedsStart, SuspendIsNotOffered},

@@ -179,6 +179,36 @@ void ReportMayBeScattered(Disk& disk) {
   REQUIRE(__builtin_memcmp(whole, read_buffer, length) == 0);
 }
 
+// The header takes 64 bytes, and each zone as many. What is behind the buffer stays as it was.
+void ReportBuffersOfAnySize(Disk& disk) {
+  constexpr uint8_t kPoison = 0xa5;
+  for (const uint32_t bytes : {0u, 1u, 63u, 64u, 65u, 127u, 128u, 129u, 191u, 192u, 1000u, 4095u,
+                               4096u, 65'535u, 65'536u}) {
+    __builtin_memset(read_buffer, kPoison, bytes + 16);
+    const Segment segment = Writable(read_buffer, bytes);
+    const uint8_t status = disk.Run(kZoneReport, 0, &segment, 1);
+    REQUIRE_EQ(status, bytes < 64 ? kZoneInvalidCommand : kOk);
+    for (uint32_t i = 0; i < 16; ++i) REQUIRE_EQ(read_buffer[bytes + i], kPoison);
+    if (status != kOk) continue;
+    const uint64_t room = (bytes - 64) / sizeof(ZoneDescriptor);
+    const uint64_t zones = TheGeometry().zone_count;
+    REQUIRE_EQ(*reinterpret_cast<const uint64_t*>(read_buffer), room < zones ? room : zones);
+  }
+}
+
+void ReportInSingleBytes(Disk& disk) {
+  constexpr uint16_t kBytes = 64 + 64;
+  if (disk.queue(0).size() < kBytes + 2) SkipCheck("the ring is too short");
+  REQUIRE_EQ(ReportInto(disk, 0, kBytes), 1);
+  static uint8_t whole[kBytes];
+  __builtin_memcpy(whole, read_buffer, kBytes);
+  __builtin_memset(read_buffer, 0, kBytes);
+  Segment segments[kBytes];
+  for (uint16_t i = 0; i < kBytes; ++i) segments[i] = Writable(read_buffer + i, 1);
+  REQUIRE_EQ(disk.Run(kZoneReport, 0, segments, kBytes), kOk);
+  REQUIRE(__builtin_memcmp(whole, read_buffer, kBytes) == 0);
+}
+
 void ReportUsedLengthIsHonest(Disk& disk) {
   REQUIRE_EQ(ReportInto(disk, 0, 64 + 2 * 64), 2);
   REQUIRE_EQ(disk.used_bytes(), 64 + 2 * 64 + 1);
@@ -227,6 +257,8 @@ const Check kChecks[] = {
     {"Z-46", "the used length of a report is exact", kNeedsZoned, ReportUsedLengthIsHonest},
     {"Z-47", "every field of a report is sound", kNeedsZonesAsFound, ReportFieldsAreSound},
     {"Z-48", "a report may be scattered over pieces of 7 bytes", kNeedsZoned, ReportMayBeScattered},
+    {"H-20", "reports into buffers of any size", kNeedsZonesAsFound, ReportBuffersOfAnySize},
+    {"H-20", "a report in pieces of one byte", kNeedsZonesAsFound, ReportInSingleBytes},
     {"Z-55", "zones survive a reset of the device", kNeedsZoned | kNeedsWritable,
      ZonesSurviveReset},
     {"H-17", "odd and unknown zone types are unsupported", kNeedsZoned | kNeedsWritable,

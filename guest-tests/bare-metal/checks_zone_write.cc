@@ -156,6 +156,70 @@ void ConcurrentAppendsDoNotOverlap(Disk& disk) {
   REQUIRE_EQ(WrittenSectors(disk, start), kCount * Granule());
 }
 
+// From all queues at once. Whatever the order in which they were done, each answer is one that its
+// request can have, and the zone is what one order can have left.
+void OneZoneIsAskedForEverythingAtOnce(Disk& disk) {
+  constexpr uint32_t kTypes[] = {kZoneAppend, kZoneOpen,   kZoneAppend, kZoneReset,
+                                 kZoneAppend, kZoneFinish, kZoneClose,  kZoneAppend};
+  constexpr uint16_t kCount = 32;
+  static Request requests[kCount];
+  static uint64_t sectors[kCount];
+  const uint64_t start = SequentialZone(0);
+  for (uint16_t round = 0; round < 8; ++round) {
+    for (uint16_t i = 0; i < kCount; ++i) {
+      const uint16_t queue = (i + round) % disk.queue_count();
+      const uint32_t type = kTypes[i * (round + 1) % 8];
+      const Segment data[] = {Readable(write_buffer, GranuleBytes()),
+                              Writable(&sectors[i], sizeof(sectors[i]))};
+      disk.Submit(&requests[i], type, start, data, type == kZoneAppend ? 2 : 0, queue);
+    }
+    for (uint16_t queue = 0; queue < disk.queue_count(); ++queue) disk.Kick(queue);
+    for (uint16_t queue = 0; queue < disk.queue_count(); ++queue) disk.AwaitAll(queue);
+    for (const Request& request : requests) {
+      const bool may_be_invalid = request.header.type != kZoneReset;  // of a full zone
+      REQUIRE(request.status == kOk || (may_be_invalid && request.status == kZoneInvalidCommand));
+    }
+    const ZoneDescriptor zone = ReportZone(disk, start);
+    if (zone.state == kStateFull) continue;
+    const uint64_t written = zone.write_pointer - start;
+    REQUIRE(written < zone.capacity);
+    REQUIRE_EQ(written % Granule(), 0);
+    if (zone.state == kStateEmpty) REQUIRE_EQ(written, 0);
+    if (zone.state == kStateClosed || zone.state == kStateImplicitlyOpen) REQUIRE(written > 0);
+  }
+  REQUIRE_EQ(disk.Command(kZoneReset, start), kOk);
+  REQUIRE_EQ(Append(disk, start, write_buffer, GranuleBytes()).sector, start);
+}
+
+// Each of these is wrong in several ways: any of them may be named, none may change the zone.
+void OneAnswerForManyErrors(Disk& disk) {
+  const uint64_t start = SequentialZone(0);
+  const Geometry& geometry = TheGeometry();
+  REQUIRE_EQ(WriteGranule(disk, start), kOk);
+  auto zone_error = [](uint8_t status) {
+    return status == kZoneInvalidCommand || status == kZoneUnalignedWp;
+  };
+  const uint64_t last = start + geometry.zone_sectors - Granule();
+  // Neither at the pointer nor within the capacity, and beyond the zone.
+  REQUIRE(zone_error(WriteSectors(disk, last, 2 * Granule())));
+  // Beside the zone's start, where the pointer is not.
+  REQUIRE(zone_error(Append(disk, start + 2 * Granule(), write_buffer, GranuleBytes()).status));
+  if (Granule() > 1) {
+    // A part of a granule, elsewhere than at the pointer.
+    REQUIRE(zone_error(disk.Write(start + 1, write_buffer, kSectorBytes)));
+    REQUIRE(zone_error(Append(disk, start + 1, write_buffer, kSectorBytes).status));
+  }
+  if (disk.capacity_sectors() - start > geometry.zone_sectors) {
+    REQUIRE(zone_error(disk.Command(kZoneOpen, start + 1)));
+    REQUIRE(zone_error(disk.Command(kZoneReset, last)));
+  }
+  const uint8_t beyond = disk.Write(disk.capacity_sectors() + 1, write_buffer, GranuleBytes());
+  REQUIRE(zone_error(beyond) || beyond == kIoError);
+  const ZoneDescriptor zone = ReportZone(disk, start);
+  REQUIRE_EQ(zone.write_pointer, start + Granule());
+  REQUIRE_EQ(zone.state, kStateImplicitlyOpen);
+}
+
 void AppendAndWriteShareThePointer(Disk& disk) {
   const uint64_t start = SequentialZone(0);
   REQUIRE_EQ(WriteGranule(disk, start), kOk);
@@ -324,6 +388,10 @@ const Check kChecks[] = {
      ConventionalZoneTakesAnyOrder},
     {"Z-53", "48 appends at once over all queues do not overlap", kManaged,
      ConcurrentAppendsDoNotOverlap},
+    {"Z-56", "requests that are wrong in several ways have one answer and change nothing", kManaged,
+     OneAnswerForManyErrors},
+    {"H-26", "one zone is asked for everything at once, over all queues", kManaged | kNeedsQueues,
+     OneZoneIsAskedForEverythingAtOnce},
 };
 
 }  // namespace

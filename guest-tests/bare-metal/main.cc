@@ -13,10 +13,10 @@ namespace {
 
 Disk disk;
 
-const CheckTable* const kTables[] = {&kPciChecks,        &kTransportChecks, &kInterruptChecks,
-                                     &kRingChecks,       &kHostileChecks,   &kPackedRingChecks,
-                                     &kQueueResetChecks, &kBlockChecks,     &kZoneFormatChecks,
-                                     &kZoneWriteChecks,  &kZoneStateChecks, &kHostAwareChecks};
+const CheckTable* const kTables[] = {
+    &kPciChecks,       &kTransportChecks,  &kInterruptChecks,  &kRingChecks,  &kHostileChecks,
+    &kDisorderChecks,  &kPackedRingChecks, &kQueueResetChecks, &kBlockChecks, &kZoneFormatChecks,
+    &kZoneWriteChecks, &kZoneStateChecks,  &kHostAwareChecks};
 const CheckTable* const kKeepingTables[] = {&kKeepingChecks};
 const CheckTable* const kKeptZonesTables[] = {&kKeptZonesChecks};
 

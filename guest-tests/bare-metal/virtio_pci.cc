@@ -147,6 +147,8 @@ void VirtioPci::MaskMsixFunction(bool masked) const {
   WriteMsixControl(kMsixEnable | (masked ? kMsixFunctionMask : 0));
 }
 
+void VirtioPci::EnableMsix(bool enabled) const { WriteMsixControl(enabled ? kMsixEnable : 0); }
+
 bool VirtioPci::IsMsixPending(uint16_t entry) const {
   const auto word = MmioRead<uint32_t>(msix_pending_ + entry / 32 * 4);
   return (word >> entry % 32 & 1) != 0;

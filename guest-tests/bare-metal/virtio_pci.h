@@ -76,6 +76,7 @@ class VirtioPci {
   void WriteMsixEntry(uint16_t entry, uint8_t vector) const;
   void MaskMsixEntry(uint16_t entry, bool masked) const;
   void MaskMsixFunction(bool masked) const;
+  void EnableMsix(bool enabled) const;
   bool IsMsixPending(uint16_t entry) const;
   uint64_t msix_table() const { return msix_table_; }
   uint64_t msix_pending() const { return msix_pending_; }
