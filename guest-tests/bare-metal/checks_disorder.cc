@@ -66,7 +66,7 @@ void UsedElementsComeAfterTheirData(Disk& disk) {
     words[kWords - 1] = ~content[kWords - 1];
     PlaceRead(disk);
     Kick(disk);
-    const bool was_used = Spin([&] { return disk.queue(0).UsedCount() > 0; });
+    const bool was_used = Spin([&] { return disk.queue(0).HasUsed(); });
     const uint8_t status_then = *const_cast<volatile uint8_t*>(&status);
     const uint64_t last_then = words[kWords - 1];
     const uint64_t watched_then = words[watched];
@@ -119,7 +119,7 @@ void MoreBytesThanTheDiskHas(Disk& disk) {
   segments[places - 1] = Writable(&status, 1);
   disk.SubmitChain(nullptr, disk.queue(0).Place(segments, places));
   Kick(disk);
-  const bool answered = WaitFor([&] { return disk.NeedsReset() || disk.queue(0).UsedCount() > 0; });
+  const bool answered = WaitFor([&] { return disk.NeedsReset() || disk.queue(0).HasUsed(); });
   REQUIRE(answered);
   REQUIRE(status != kOk);
   RequireWorksAfterReset(disk);
@@ -206,7 +206,7 @@ void HeadersChangeWhileTheyAreRead(Disk& disk) {
     const bool answered = Spin([&] {
       changing.type = kTypes[Noise() % 4];
       changing.sector = uint64_t{Noise()} << (Noise() % 40);
-      return disk.NeedsReset() || disk.queue(0).UsedCount() > 0;
+      return disk.NeedsReset() || disk.queue(0).HasUsed();
     });
     REQUIRE(answered);
     REQUIRE(!disk.NeedsReset());
@@ -234,7 +234,7 @@ void NoiseInEvents(Disk& disk) {
       available.flags = static_cast<uint16_t>(Noise());
     }
     disk.pci().Notify(0);
-    const bool was_used = Spin([&] { return queue.UsedCount() > 0; });
+    const bool was_used = Spin([&] { return queue.HasUsed(); });
     REQUIRE(was_used);
     REQUIRE_EQ(status, kOk);
     (void)queue.TakeUsed();

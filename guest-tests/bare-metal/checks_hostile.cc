@@ -56,7 +56,7 @@ void RequireBroken(Disk& disk) {
 void RequireBrokenOrRefused(Disk& disk) {
   disk.queue(0).Publish();
   disk.pci().Notify(0);
-  const bool answered = WaitFor([&] { return disk.NeedsReset() || disk.queue(0).UsedCount() > 0; });
+  const bool answered = WaitFor([&] { return disk.NeedsReset() || disk.queue(0).HasUsed(); });
   REQUIRE(answered);
   REQUIRE(status != kOk);
   RequireWorksAfterReset(disk);

@@ -176,8 +176,12 @@ uint16_t Virtqueue::UsedCount() const {
   return static_cast<uint16_t>(used.index - next_used_);
 }
 
+bool Virtqueue::HasUsed() const {
+  return packed_ ? in_flight() > 0 && IsUsed(taken_) : UsedCount() > 0;
+}
+
 UsedElement Virtqueue::TakeUsed() {
-  REQUIRE(UsedCount() > 0);
+  REQUIRE(HasUsed());
   CompilerBarrier();
   if (packed_) {
     const volatile PackedDescriptor& used = packed_descriptor(taken_.index);

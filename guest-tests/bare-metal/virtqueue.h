@@ -106,8 +106,9 @@ class Virtqueue {
   // whether the device wants to be notified.
   bool Publish();
 
-  // How many used elements were not taken yet.
+  // How many used elements were not taken yet, and whether there is one.
   uint16_t UsedCount() const;
+  bool HasUsed() const;
   UsedElement TakeUsed();
   // Takes all that is in flight without looking at it; the descriptors stay placed. Split rings
   // only.
