@@ -234,7 +234,7 @@ void FlagsOfWriteZeroesAreChecked(Disk& disk) {
   FlagsOfRangesAreChecked(disk, command);
 }
 
-// As many ranges as there may be, each as long as it may be; then one more, and one sector more.
+// As many ranges as there may be; then one more, none, and one that is a sector too long.
 void LimitsOfRangesHold(Disk& disk, const RangeCommand& command) {
   REQUIRE(command.max_sectors > 0);
   REQUIRE(command.max_segments > 0);
