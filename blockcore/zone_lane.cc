@@ -282,6 +282,8 @@ void ZoneQueue::ServeWaitingForOpen(Turn& turn) {
     switch (model_.Reserve(lane.zone, lane.open_need)) {
       case ZoneModel::Grant::kGranted:
         break;
+      case ZoneModel::Grant::kWait:
+        return;
       case ZoneModel::Grant::kOpenLimit:
         refusal = BlockStatus::kZoneOpenLimit;
         break;

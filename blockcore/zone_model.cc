@@ -160,8 +160,10 @@ Result<void> ZoneModel::Adopt(uint32_t index, const ZoneDescriptor& report) {
     written = 0;
   } else if (IsActive(condition)) {
     uint64_t pointer = report.write_pointer_bytes;
+    // A zone that takes random writes takes any sector.
+    const bool any_sector = report.type == ZoneType::kSequentialPreferred;
     if (pointer < start || pointer - start > zone.capacity_bytes ||
-        !IsAligned(pointer, limits_.logical_block_bytes)) {
+        !IsAligned(pointer, any_sector ? kSectorBytes : limits_.logical_block_bytes)) {
       return Fail(
           "cannot use the zone report: zone {} (bytes {} to {}) has its write pointer at {}", index,
           start, start + zone.capacity_bytes, pointer);
@@ -344,7 +346,10 @@ ZoneModel::Grant ZoneModel::Reserve(uint32_t index, OpenNeed need) {
   bool preferred = need == OpenNeed::kPreferred;
   bool active_full =
       !zone.holds_active && limits_.max_active_zones != 0 && active_ >= limits_.max_active_zones;
-  if (active_full) return preferred ? Grant::kGranted : Grant::kActiveLimit;
+  if (active_full) {
+    if (preferred) return Grant::kGranted;
+    return finishing_ > 0 ? Grant::kWait : Grant::kActiveLimit;
+  }
   if (limits_.max_open_zones != 0 && open_ >= limits_.max_open_zones) {
     // What is open and not explicitly so is implicitly open, or about to become something that
     // will be known soon.
@@ -352,6 +357,10 @@ ZoneModel::Grant ZoneModel::Reserve(uint32_t index, OpenNeed need) {
     return preferred ? Grant::kGranted : Grant::kOpenLimit;
   }
   SetHolds(zone, true, true);
+  if (preferred && ConditionOf(index) == ZoneCondition::kEmpty) {
+    zone.finishing = true;
+    ++finishing_;
+  }
   return Grant::kGranted;
 }
 
@@ -424,6 +433,8 @@ void ZoneModel::SetHolds(Zone& zone, bool open, bool active) {
   active_ += static_cast<uint32_t>(active) - static_cast<uint32_t>(zone.holds_active);
   zone.holds_open = open;
   zone.holds_active = active;
+  finishing_ -= zone.finishing;
+  zone.finishing = false;
 }
 
 void ZoneModel::UpdateList(uint32_t index) {

@@ -492,6 +492,21 @@ TEST_CASE(
   CHECK(model.active_zones() == 2);
 }
 
+TEST_CASE("an empty zone that is being finished makes others wait for its resource, not fail") {
+  ZoneModel model = Disk{.max_active = 1}.Model();
+  CHECK(model.Reserve(1, OpenNeed::kPreferred) == Grant::kGranted);
+  CHECK(model.Reserve(2, OpenNeed::kRequired) == Grant::kWait);
+  CHECK(Finish(model, 1) == Status::kOk);
+  CHECK(model.Reserve(2, OpenNeed::kRequired) == Grant::kGranted);
+  CHECK(model.Reserve(3, OpenNeed::kRequired) == Grant::kActiveLimit);
+  // One that could not be finished has let go as well.
+  model.GiveBack(2);
+  CHECK(model.Reserve(4, OpenNeed::kPreferred) == Grant::kGranted);
+  model.GiveBack(4);
+  REQUIRE(Open(model, 5) == Status::kOk);
+  CHECK(model.Reserve(6, OpenNeed::kRequired) == Grant::kActiveLimit);
+}
+
 TEST_CASE("what is reserved counts until the outcome is known") {
   ZoneModel model = Disk{.max_open = 2, .max_active = 2}.Model();
   CHECK(model.Reserve(1, OpenNeed::kRequired) == Grant::kGranted);

@@ -21,8 +21,9 @@
 // that come from the same thread and continue each other become one vectored write; data is never
 // copied.
 //
-// When the medium fails, the zone is reported and reloaded before anything else happens in it (that
-// also makes the host's kernel accept writes to it again), then the requests get their errors.
+// When the medium fails, a sequential zone is reported and reloaded before anything else happens in
+// it (that also makes the host's kernel accept writes to it again), then the requests get their
+// errors.
 //
 // Locking: one mutex guards the model, lanes and tickets. It is held for short decisions only,
 // never across Submit of the medium, IoThread::Complete or Post: those are collected in a Turn and

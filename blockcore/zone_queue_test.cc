@@ -674,6 +674,28 @@ TEST_CASE("an open request in flight may become the refusal of one that waits") 
   CHECK(waiting.status() == Status::kZoneOpenLimit);
 }
 
+TEST_CASE("finishing an empty zone takes an active one from nobody: others wait (Z-18, H-26)") {
+  for (bool finishes : {true, false}) {
+    CAPTURE(finishes);
+    Rig rig(Disk{.max_active = 1});
+    Call& finish = rig.Manage(BlockOp::kZoneFinish, 1);
+    Call& open = rig.Manage(BlockOp::kZoneOpen, 2);
+    CHECK(rig.Held() == "finish@128");
+    CHECK(!open.done);
+    if (finishes) {
+      rig.Complete();
+    } else {
+      rig.Fail();
+      rig.Complete();  // the report
+    }
+    CHECK(finish.status() == (finishes ? Status::kOk : Status::kIoError));
+    CHECK(rig.Held() == "open@256");
+    rig.Complete();
+    CHECK(open.status() == Status::kOk);
+    rig.CheckCoherent();
+  }
+}
+
 TEST_CASE("finishing closes a zone first where the medium would want that (6.4 rule 5)") {
   Rig rig(Disk{.max_open = 1, .max_active = 2});
   rig.medium.set_mode(Mode::kImmediate);

@@ -219,9 +219,9 @@ Result<ZoneRecord> DecodeRecord(const ZonedHeader& header, uint32_t zone, uint64
   const bool conventional = zone < g.conventional_zones;
   const bool has_slot = record.slot != kNoSlot;
   const uint64_t written = record.written_bytes;
-  // Host-aware zones take writes of any block.
+  // Host-aware zones take writes of any sector.
   const uint64_t unit =
-      g.model == ZonedModel::kHostManaged ? g.write_granularity_bytes : g.logical_block_bytes;
+      g.model == ZonedModel::kHostManaged ? g.write_granularity_bytes : kSectorBytes;
   bool possible = slot_word >> 32 == 0 && (!has_slot || record.slot < header.slot_count()) &&
                   IsKnown(record.fault);
   switch (record.condition) {

@@ -26,7 +26,10 @@ BlockLimits LimitsOf(const ZonedHeader& header, bool read_only) {
   limits.zone_count = g.zone_count();
   limits.max_open_zones = g.max_open_zones;
   limits.max_active_zones = g.max_active_zones;
-  limits.max_append_bytes = g.max_append_bytes;
+  // The first sequential zone is also the smallest where it is the last one, and short.
+  limits.max_append_bytes =
+      std::min(g.max_append_bytes,
+               AlignDown(g.ZoneCapacity(g.conventional_zones), g.write_granularity_bytes));
   limits.write_granularity_bytes = g.write_granularity_bytes;
   return limits;
 }

@@ -257,6 +257,34 @@ TEST_CASE(
   CHECK(d.Read(3 * kZone + 8192, 4096) == Fill(4096, 1));
 }
 
+TEST_CASE(
+    "Z-54, Z-57: a host-aware zone written to in sectors smaller than a block can be opened "
+    "again") {
+  ZonedGeometry g = SampleGeometry();
+  g.model = ZonedModel::kHostAware;
+  g.logical_block_bytes = 4096;
+  ZonedDisk d(g);
+  CHECK(d.Write(3 * kZone + 4608, Fill(512, 1)) == BlockStatus::kOk);
+  CHECK(d.Write(4 * kZone + 512, Fill(512, 2)) == BlockStatus::kOk);
+  CHECK(d.Do(BlockOp::kZoneFinish, 4 * kZone) == BlockStatus::kOk);
+  CHECK(d.Do(BlockOp::kFlush) == BlockStatus::kOk);
+  d.Open();
+  CHECK(d.Report()[3].write_pointer_bytes == 3 * kZone + 5120);
+  CHECK(d.Read(3 * kZone + 4608, 512) == Fill(512, 1));
+  CHECK(d.Read(4 * kZone + 512, 512) == Fill(512, 2));
+  CHECK(d.Write(3 * kZone + 5120, Fill(512, 3)) == BlockStatus::kOk);
+}
+
+TEST_CASE("Z-09: the limit of appends is no longer than the only sequential zone, a short one") {
+  ZonedGeometry g = SampleGeometry();
+  g.conventional_zones = 20;
+  g.max_append_bytes = 512_KiB;
+  ZonedDisk d(g);
+  CHECK(d.disk->limits().max_append_bytes == 256_KiB);
+  Bytes data = Fill(256_KiB, 1);
+  CHECK(d.Transfer(BlockOp::kZoneAppend, 20 * kZone, data) == BlockStatus::kOk);
+}
+
 TEST_CASE("The graph makes the node with the options of the command line") {
   ZonedDisk d;
   d.Close();
