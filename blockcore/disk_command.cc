@@ -85,8 +85,14 @@ void DiskTransfer::Operation::StartCommand() {
     ::io_uring_prep_fsync(&sqe, options->fd, IORING_FSYNC_DATASYNC);
     return;
   }
+  if (request->op == BlockOp::kDiscard) {
+    const DiscardRange range = WholeBlocks(*request, options->command_block_bytes);
+    ::io_uring_prep_fallocate(&sqe, options->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                              range.begin_bytes, range.end_bytes - range.begin_bytes);
+    return;
+  }
   int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-  if (request->op == BlockOp::kWriteZeroes && !request->may_unmap) {
+  if (!request->may_unmap) {
     mode = FALLOC_FL_ZERO_RANGE | (options->zeroes_past_end ? 0 : FALLOC_FL_KEEP_SIZE);
   }
   ::io_uring_prep_fallocate(&sqe, options->fd, mode, request->offset_bytes, request->length_bytes);

@@ -109,9 +109,11 @@ void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) {
       }
       nothing_to_do = options_.no_flush || request.status != BlockStatus::kOk;
       break;
-    case BlockOp::kDiscard:
-      nothing_to_do = request.length_bytes == 0;
+    case BlockOp::kDiscard: {
+      const DiscardRange range = WholeBlocks(request, options_.command_block_bytes);
+      nothing_to_do = range.begin_bytes >= range.end_bytes;
       break;
+    }
     default:
       request.status = BlockStatus::kUnsupported;
       nothing_to_do = true;
@@ -134,8 +136,12 @@ void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) {
   operation.next_waiting = nullptr;
   if (request.op == BlockOp::kFlush) {
     operation.StartFlush();
-  } else if (request.op == BlockOp::kDiscard || request.op == BlockOp::kWriteZeroes) {
+  } else if (request.op == BlockOp::kDiscard) {
     operation.StartCommand();
+  } else if (request.op == BlockOp::kWriteZeroes) {
+    const bool whole_blocks = minivmm::IsAligned(request.offset_bytes | request.length_bytes,
+                                                 options_.command_block_bytes);
+    whole_blocks ? operation.StartCommand() : operation.StartZeroes();
   } else if (IsAligned(request)) {
     operation.StartTransfer();
   } else {

@@ -8,7 +8,8 @@
 //                no:  pieces of at most 256 KiB, one after the other, through one of the thread's
 //                     bounce buffers
 //
-// Zeroes are the host's work (fallocate); where it cannot, they are written, up to 256 KiB at a
+// Zeroes are the host's work (fallocate); where it cannot, also in parts of a device's blocks, they
+// are written, up to 256 KiB at a
 // time, from one buffer that all share. Short transfers go on where they stopped. A read copies out
 // of a bounce buffer only what the kernel put there. It does not check ranges, permissions or
 // zones: BlockBackend and ZoneQueue do.
@@ -42,6 +43,7 @@ struct DiskTransferOptions {
   std::string filename;  // for messages
   int fd = -1;           // owned by the node around, which outlives its requests
   DirectIoAlignment alignment = {};
+  uint32_t command_block_bytes = 1;  // of a device, which discards and zeroes whole ones only
   bool zeroes_past_end = false;  // a regular file: reads behind its end give zeroes, not an error,
                                  // and zeroes written there make it longer
   bool no_flush = false;         // flushes do nothing

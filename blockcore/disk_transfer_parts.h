@@ -78,6 +78,17 @@ struct BufferCursor {
 // For messages: "a read".
 std::string_view OpName(BlockOp op);
 
+// What can be discarded of a request's range, which promises nothing of the rest: empty if its end
+// is not behind its beginning.
+struct DiscardRange {
+  uint64_t begin_bytes;
+  uint64_t end_bytes;
+};
+inline DiscardRange WholeBlocks(const BlockRequest& request, uint32_t block_bytes) {
+  return {AlignUp(request.offset_bytes, block_bytes),
+          AlignDown(request.offset_bytes + request.length_bytes, block_bytes)};
+}
+
 // One request under way.
 struct DiskTransfer::Operation : IoOperation {
   void StartTransfer();

@@ -422,6 +422,34 @@ TEST_CASE("Where the host cannot make zeroes they are written") {
   CHECK(content == expected);
 }
 
+TEST_CASE("A device discards and zeroes its whole blocks; parts of them are written, or kept") {
+  auto thread = StartThread();
+  TestFile file(1_MiB);
+  std::vector<uint8_t> expected = RandomBytes(64_KiB, 37);
+  file.Fill(0, expected);
+  UniqueFd fd(::open(file.path().c_str(), O_RDWR | O_CLOEXEC));
+  REQUIRE(fd.get() >= 0);
+  const int number = fd.get();
+  PlainDisk disk(std::move(fd), {.capacity_bytes = 1_MiB, .discard = true, .write_zeroes = true},
+                 {.filename = "device", .fd = number, .command_block_bytes = 4096});
+  auto zero = [&](size_t begin, size_t end) {
+    std::fill(expected.begin() + static_cast<std::ptrdiff_t>(begin),
+              expected.begin() + static_cast<std::ptrdiff_t>(end), 0);
+  };
+  CHECK(Command(*thread, disk, BlockOp::kDiscard, 512, 8192) == BlockStatus::kOk);
+  zero(4096, 8192);
+  CHECK(Command(*thread, disk, BlockOp::kDiscard, 12288 + 512, 4096 - 512) == BlockStatus::kOk);
+  CHECK(Command(*thread, disk, BlockOp::kDiscard, 12288 + 512, 7 * 512) == BlockStatus::kOk);
+  CHECK(WriteZeroes(*thread, disk, 16384 + 512, 1024, true) == BlockStatus::kOk);
+  zero(16384 + 512, 16384 + 1536);
+  CHECK(WriteZeroes(*thread, disk, 20480 + 512, 8192, false) == BlockStatus::kOk);
+  zero(20480 + 512, 28672 + 512);
+  CHECK(WriteZeroes(*thread, disk, 32768, 8192, true) == BlockStatus::kOk);
+  zero(32768, 40960);
+  std::vector<uint8_t> content = file.Content();
+  CHECK(std::equal(expected.begin(), expected.end(), content.begin()));
+}
+
 TEST_CASE(
     "Once the host has failed a flush, no later one is believed until the disk is opened anew") {
   auto thread = StartThread();

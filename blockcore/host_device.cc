@@ -227,8 +227,11 @@ Result<std::unique_ptr<BlockNode>> OpenHostDevice(const HostDeviceOptions& optio
   }
 
   TRY(BlockLimits limits, ReadPlainLimits(fd.get(), options));
-  DiskTransferOptions transfer{
-      .filename = filename, .fd = fd.get(), .no_flush = options.cache_no_flush, .zoned = is_zoned};
+  DiskTransferOptions transfer{.filename = filename,
+                               .fd = fd.get(),
+                               .command_block_bytes = limits.logical_block_bytes,
+                               .no_flush = options.cache_no_flush,
+                               .zoned = is_zoned};
   if (direct) {
     transfer.alignment = ReadDirectIoAlignment(fd.get(), limits.logical_block_bytes);
     // More than the kernel asks for: null_blk (6.12) loses data of a block that is scattered over
