@@ -118,13 +118,15 @@ TEST_CASE("Every request is counted once, by operation and status") {
 }
 
 TEST_CASE("Zeroes are checked as discards are") {
-  Disk disk("read-only=off");
+  Disk disk("read-zeroes=on");
   CHECK(disk.Submit(BlockOp::kWriteZeroes, 1_MiB - 4096, 4096) == BlockStatus::kOk);
   CHECK(disk.Submit(BlockOp::kWriteZeroes, 1_MiB - 4096, 4608) == BlockStatus::kOutOfRange);
   CHECK(disk.Submit(BlockOp::kWriteZeroes, 512, ~uint64_t{0}) == BlockStatus::kOutOfRange);
   CHECK(disk.backend->Counters().Requests(BlockOp::kWriteZeroes, BlockStatus::kOk) == 1);
   CHECK(disk.backend->Counters().Bytes(BlockOp::kWriteZeroes) == 4096);
   CHECK(Disk("read-only=on").Submit(BlockOp::kWriteZeroes, 0, 512) == BlockStatus::kReadOnly);
+  // Where reads give nothing, zeroes cannot be promised.
+  CHECK(Disk("read-zeroes=off").Submit(BlockOp::kWriteZeroes, 0, 512) == BlockStatus::kUnsupported);
 }
 
 TEST_CASE("A zoned disk has no write of zeroes") {

@@ -9,7 +9,7 @@ namespace minivmm {
 NullNode::NullNode(const NullOptions& options) : read_zeroes_(options.read_zeroes) {
   limits_.capacity_bytes = options.size_bytes;
   limits_.read_only = options.read_only;
-  limits_.write_zeroes = !options.read_only;
+  limits_.write_zeroes = !options.read_only && options.read_zeroes;
 }
 
 void NullNode::Submit(IoThread& thread, BlockRequest& request) {

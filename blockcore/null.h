@@ -1,6 +1,6 @@
-// The node `null-co`: a disk without a medium, for measuring what everything else costs. Writes
-// (also of zeroes) and flushes succeed and are forgotten; reads leave the buffers as they are, or
-// fill them with zeroes.
+// The node `null-co`: a disk without a medium, for measuring what everything else costs. Writes and
+// flushes succeed and are forgotten; reads leave the buffers as they are, or fill them with zeroes,
+// which then can be written as such, too.
 #ifndef MINIVMM_BLOCKCORE_NULL_H_
 #define MINIVMM_BLOCKCORE_NULL_H_
 

@@ -50,7 +50,7 @@ ManualSection BlockDrivers() {
                "Key: file=NODE.",
                {}},
               {"null-co",
-               "reads zeroes, drops writes",
+               "drops writes, and reads nothing, or zeroes",
                "Keys: size=BYTES, read-zeroes=on|off.",
                {}},
           },
