@@ -24,7 +24,7 @@
 namespace minivmm {
 
 // How a queue that found its ring broken tells the driver: DEVICE_NEEDS_RESET and a configuration
-// interrupt (virtio 2.1.2). Any thread, no lock, once per activation.
+// interrupt (virtio 2.1.2). Any thread, no lock, once for each ring that is found broken.
 class NeedsReset {
  public:
   virtual ~NeedsReset() = default;
@@ -36,7 +36,8 @@ struct ActiveQueue {
   Virtqueue ring;
   const EventFd* doorbell;  // written by KVM or the transport when the driver notifies
   // Where to signal used buffers; nullptr when the driver gave the queue no vector. May change
-  // while the queue runs (the driver may remap a vector): load it for each interrupt.
+  // while the queue runs (the driver may remap a vector, or turn MSI-X off): load it for each
+  // interrupt.
   const std::atomic<const EventFd*>* interrupt;
 };
 
@@ -51,7 +52,7 @@ class VirtioDevice {
   virtual ~VirtioDevice() = default;
 
   virtual uint16_t device_id() const = 0;  // virtio 5: 2 = block
-  // Device bits and ring bits; the transport adds VERSION_1.
+  // Device bits and ring bits; the transport adds VERSION_1 and NOTIFICATION_DATA.
   virtual uint64_t offered_features() const = 0;
   virtual std::span<const uint16_t> queue_max_sizes() const = 0;
   virtual size_t config_bytes() const = 0;  // size of the device configuration space
@@ -71,7 +72,8 @@ class VirtioDevice {
   // After StopQueue: the queue runs again, on a new ring.
   virtual void StartQueue(ActiveQueue queue) = 0;
   // Two phases: all queues stop listening, then all requests in flight complete. Returns when the
-  // rings and guest memory are no longer touched. No effect when not active.
+  // rings and guest memory are no longer touched. When not active, it only forgets what the driver
+  // has written to the configuration space.
   virtual void Reset() = 0;
 };
 

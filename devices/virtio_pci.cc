@@ -208,10 +208,14 @@ void VirtioPci::Raise() {
 void VirtioPci::ChangeConfig(const std::function<void()>& change) {
   std::lock_guard lock(mutex_);
   change();
-  // Only what was read can be outdated; counting no further keeps eight bits from coming round to
-  // the same number.
-  if (std::exchange(config_was_read_, false)) ++config_generation_;
+  CountGeneration();
   if ((status_.load() & kStatusDriverOk) != 0) InterruptForConfig();
+}
+
+// Only what was read can be outdated; counting no further keeps eight bits from coming round to the
+// same number.
+void VirtioPci::CountGeneration() {
+  if (std::exchange(config_was_read_, false)) ++config_generation_;
 }
 
 void VirtioPci::InterruptForConfig() {
@@ -263,6 +267,7 @@ void VirtioPci::FollowConfigSpace() {
   msix_.SetControl(msix_enabled && bus_master, (control & kMsixControlFunctionMask) != 0);
   if (msix_enabled != std::exchange(msix_enabled_, msix_enabled)) {
     for (Queue& queue : queues_) DirectInterrupt(queue);
+    DirectConfigInterrupt();
   }
   if (!bus_master && active_) {
     Deactivate();
@@ -397,7 +402,9 @@ void VirtioPci::WriteDriverFeature(uint32_t bits) {
   if ((status_.load() & kStatusFeaturesOk) != 0) return;
   if (driver_feature_select_ >= 2) {
     // virtio 4.1.4.3.1: such bits may be dropped now, but not be accepted later.
-    unknown_features_ = unknown_features_ || bits != 0;
+    const uint64_t word = uint64_t{1} << std::min(driver_feature_select_, 63u);
+    unknown_feature_words_ &= ~word;
+    if (bits != 0) unknown_feature_words_ |= word;
     return;
   }
   int shift = driver_feature_select_ == 0 ? 0 : 32;
@@ -406,7 +413,7 @@ void VirtioPci::WriteDriverFeature(uint32_t bits) {
 }
 
 bool VirtioPci::FeaturesAreAcceptable() const {
-  return !unknown_features_ && (driver_features_ & ~offered_features()) == 0 &&
+  return unknown_feature_words_ == 0 && (driver_features_ & ~offered_features()) == 0 &&
          (driver_features_ & kFeatureVersion1) != 0 && device_.AcceptsFeatures(driver_features_);
 }
 
@@ -420,6 +427,7 @@ void VirtioPci::WriteStatus(uint8_t value) {
   status_.fetch_or(added & (kStatusAcknowledge | kStatusDriver | kStatusFailed));
   if ((added & kStatusFeaturesOk) != 0 && FeaturesAreAcceptable()) {
     status_.fetch_or(kStatusFeaturesOk);
+    CountGeneration();  // some fields depend on what was negotiated
   }
   if ((added & kStatusFailed) != 0) Deactivate();
   bool may_run = (status_.load() & (kStatusFeaturesOk | kStatusFailed)) == kStatusFeaturesOk;
@@ -469,7 +477,12 @@ void VirtioPci::ClearQueue(uint16_t index) {
 // virtio 4.1.5.1.2: a vector that does not exist reads back as none.
 void VirtioPci::SetConfigVector(uint16_t vector) {
   config_vector_ = vector < msix_.vectors() ? vector : kNoVector;
-  config_interrupt_.store(config_vector_ == kNoVector ? nullptr : &msix_.interrupt(vector));
+  DirectConfigInterrupt();
+}
+
+void VirtioPci::DirectConfigInterrupt() {
+  const bool has_vector = msix_enabled_ && config_vector_ != kNoVector;
+  config_interrupt_.store(has_vector ? &msix_.interrupt(config_vector_) : nullptr);
 }
 
 void VirtioPci::SetQueueVector(Queue& queue, uint16_t vector) {
@@ -535,7 +548,7 @@ void VirtioPci::Reset() {
   device_feature_select_ = 0;
   driver_feature_select_ = 0;
   driver_features_ = 0;
-  unknown_features_ = false;
+  unknown_feature_words_ = 0;
   queue_select_ = 0;
   SetConfigVector(kNoVector);
   for (uint16_t i = 0; i < queue_count(); ++i) ClearQueue(i);
@@ -543,6 +556,7 @@ void VirtioPci::Reset() {
   queue_isr_.Drain();
   isr_.store(0);
   status_.store(0);
+  CountGeneration();
 }
 
 VirtioPci::Queue* VirtioPci::selected_queue() {

@@ -16,9 +16,9 @@
 // interrupt, the status bit NEEDS_RESET) and eventfds.
 //
 // Doorbells: the machine registers doorbell(n) as ioeventfd at doorbell_address(n), any length, no
-// datamatch. A write that reaches the BAR by another way (the configuration window, an exit to user
-// space) notifies the same eventfd. So the data of NOTIFICATION_DATA goes unread: it is a hint, and
-// the ring says the same.
+// datamatch, for good: it is heard with memory decoding off, too. A write that reaches the BAR by
+// another way (the configuration window, an exit to user space) notifies the same eventfd. So the
+// data of NOTIFICATION_DATA goes unread: it is a hint, and the ring says the same.
 //
 // Bus mastering: rings are used, and MSI-X messages sent, only while the driver has set the command
 // register's bit. DRIVER_OK without it, and clearing it later, stop the device with
@@ -102,7 +102,7 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   void OnReadBar(int index, uint64_t offset, std::span<std::byte> data) override;
   void OnWriteBar(int index, uint64_t offset, std::span<const std::byte> data) override;
 
-  // ISR bit 1 and the interrupt, if there is a vector for it. Any thread, no lock.
+  // ISR bit 1 and the interrupt, if MSI-X is on and there is a vector for it. Any thread, no lock.
   void InterruptForConfig();
 
   // All below: lock held.
@@ -122,7 +122,11 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   uint64_t offered_features() const;
   void SetConfigVector(uint16_t vector);
   void SetQueueVector(Queue& queue, uint16_t vector);
+  // By MSI-X or by the ISR.
   void DirectInterrupt(Queue& queue);
+  void DirectConfigInterrupt();
+  // The driver may have read another configuration than there is from now on.
+  void CountGeneration();
   bool FeaturesAreAcceptable() const;
   void Activate();
   void Deactivate();
@@ -146,7 +150,8 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   uint32_t device_feature_select_ = 0;
   uint32_t driver_feature_select_ = 0;
   uint64_t driver_features_ = 0;
-  bool unknown_features_ = false;  // the driver has written a bit beyond 63
+  // Which of the driver's feature words from 2 on are not 0, those from 63 on as one.
+  uint64_t unknown_feature_words_ = 0;
   uint16_t queue_select_ = 0;
   uint16_t config_vector_;
   uint8_t config_generation_ = 0;

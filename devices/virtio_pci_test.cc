@@ -255,6 +255,8 @@ TEST_CASE("P-12, P-38, P-39: nothing is offered that is not there") {
 TEST_CASE("P-11, Q-13: a queue is reset by itself and may be enabled again, set up anew") {
   Rig rig;
   REQUIRE(rig.Negotiate(kFeatureVersion1 | kFeatureZoned | kFeatureRingReset));
+  rig.Write<uint16_t>(kQueueSelect, 0);
+  rig.Write<uint16_t>(kQueueSize, 16);
   rig.SetUpQueue(0, 1);
   rig.SetUpQueue(1, 2);
   rig.SetStatus(kAck | kDriver | kFeaturesOk | kDriverOk);
@@ -445,6 +447,8 @@ TEST_CASE("P-08, P-33: reset puts every register back") {
   CHECK(rig.Read<uint32_t>(kDeviceFeatureSelect) == 0);
   CHECK(rig.Read<uint32_t>(kDriverFeatureSelect) == 0);
   CHECK(rig.Read<uint32_t>(kDriverFeature) == 0);
+  rig.Write<uint32_t>(kDriverFeatureSelect, 1);
+  CHECK(rig.Read<uint32_t>(kDriverFeature) == 0);
   CHECK(rig.Read<uint16_t>(kConfigVector) == kNoVector);
   CHECK(rig.Read<uint16_t>(kQueueSelect) == 0);
   for (uint16_t queue : {0, 1}) {
@@ -581,6 +585,9 @@ TEST_CASE("P-01, P-02: registers may be accessed in halves, in bytes and several
     rig.Write<uint8_t>(kQueueDriver + i, static_cast<uint8_t>(i + 1));
   CHECK(rig.Read<uint64_t>(kQueueDriver) == 0x0807'0605'0403'0201);
   CHECK(rig.Read<uint32_t>(kQueueDriver + 2) == 0x0605'0403);
+  rig.Write<uint64_t>(kQueueDevice, 0x9'8765'4000);
+  CHECK(rig.Read<uint64_t>(kQueueDevice) == 0x9'8765'4000);
+  rig.Write<uint64_t>(kQueueDevice, 0);
   // queue_select 1, queue_size 64: the size goes to the queue selected by the same access.
   rig.Write<uint32_t>(kQueueSelect, 64u << 16 | 1);
   CHECK(rig.Read<uint16_t>(kQueueSize) == 64);
@@ -611,6 +618,7 @@ TEST_CASE("P-01, P-06, P-28: device configuration is readable early, in any piec
 
 TEST_CASE("H-12, P-15: a ring that cannot be made needs a reset, and the driver hears of it") {
   Rig rig;
+  rig.EnableMsix(0, 0xfee0'0000, 0x41);
   REQUIRE(rig.Negotiate(kFeatureVersion1));
   rig.Write<uint16_t>(kConfigVector, 0);
   rig.Write<uint16_t>(kQueueSelect, 0);
@@ -631,6 +639,7 @@ TEST_CASE("H-12, P-15: a ring that cannot be made needs a reset, and the driver 
 
 TEST_CASE("P-15, P-24: a broken ring sets status and ISR, and interrupts by the config vector") {
   Rig rig;
+  rig.EnableMsix(0, 0xfee0'0000, 0x41);
   rig.Start();
   std::thread io_thread([&] { rig.device.activation->needs_reset->Raise(); });
   io_thread.join();
@@ -676,6 +685,44 @@ TEST_CASE(
   CHECK(rig.Read<uint8_t>(kIsr) == 0);
 }
 
+TEST_CASE("P-31: any vector can be that of the configuration") {
+  Rig rig;
+  rig.EnableMsix(2, 0xfee0'0000, 0x41);
+  rig.Start();
+  rig.Write<uint16_t>(kConfigVector, 2);
+  rig.device.activation->needs_reset->Raise();
+  CHECK(rig.sink.interrupt(2).Drain() == 1);
+  CHECK_FALSE(rig.sink.interrupt(0).IsSet());
+}
+
+TEST_CASE("P-36: with MSI-X off a configuration change is told by the ISR alone, and not twice") {
+  Rig rig;
+  rig.Start();
+  rig.device.activation->needs_reset->Raise();
+  CHECK(rig.Read<uint8_t>(kIsr) == 2);
+  CHECK_FALSE(rig.sink.interrupt(0).IsSet());
+  rig.EnableMsix(0, 0xfee0'0000, 0x41);
+  CHECK_FALSE(rig.sink.interrupt(0).IsSet());
+  rig.device.activation->needs_reset->Raise();
+  CHECK(rig.sink.interrupt(0).IsSet());
+}
+
+TEST_CASE("P-1.1, P-1.2: of the capabilities only the window and MSI-X control can be written") {
+  Rig rig;
+  const uint8_t window = rig.FindCapability(0x09, 5);
+  const uint8_t msix = rig.FindCapability(0x11, 0);
+  std::array<uint8_t, 256> before;
+  for (size_t i = 0; i < before.size(); ++i) before[i] = rig.ReadConfig<uint8_t>(i);
+  for (uint64_t at = 0x40; at < 0x100; at += 4) rig.WriteConfig<uint32_t>(at, ~0u);
+  for (size_t i = 0x40; i < before.size(); ++i) {
+    CAPTURE(i);
+    const bool in_window = i == window + 4u || (i >= window + 8u && i < window + 20u);
+    if (in_window) continue;
+    const uint8_t writable = i == msix + 3u ? 0xc0 : 0;
+    CHECK((rig.ReadConfig<uint8_t>(i) & ~writable) == (before[i] & ~writable));
+  }
+}
+
 TEST_CASE("P-25: reading ISR clears it") {
   Rig rig;
   rig.Start();
@@ -695,6 +742,7 @@ TEST_CASE("P-35: without a config vector there is no config interrupt") {
 
 TEST_CASE("P-06, P-37: a change of the configuration shows in the generation, and interrupts") {
   Rig rig;
+  rig.EnableMsix(0, 0xfee0'0000, 0x41);
   rig.Start();
   const EventFd& interrupt = rig.sink.interrupt(0);
   rig.Read<uint32_t>(kConfig);
@@ -716,9 +764,39 @@ TEST_CASE("P-06, P-37: a change of the configuration shows in the generation, an
   // Not to a driver that is not running.
   rig.SetStatus(0);
   interrupt.Drain();
+  rig.Read<uint32_t>(kConfig);
+  const uint8_t early = rig.Read<uint8_t>(kGeneration);
   rig.pci->ChangeConfig([] {});
   CHECK(!interrupt.IsSet());
   CHECK(rig.Read<uint8_t>(kIsr) == 0);
+  CHECK(rig.Read<uint8_t>(kGeneration) != early);
+}
+
+TEST_CASE("P-06: what was negotiated changes fields, and so does a reset: another generation") {
+  Rig rig;
+  rig.Read<uint32_t>(kConfig);
+  const uint8_t at_first = rig.Read<uint8_t>(kGeneration);
+  REQUIRE(rig.Negotiate(kFeatureVersion1));
+  const uint8_t negotiated = rig.Read<uint8_t>(kGeneration);
+  CHECK(negotiated != at_first);
+  rig.Read<uint32_t>(kConfig);
+  rig.SetStatus(0);
+  CHECK(rig.Read<uint8_t>(kGeneration) != negotiated);
+}
+
+TEST_CASE("P-18: features that nobody offers can be taken back before they are accepted") {
+  Rig rig;
+  rig.SetStatus(kAck | kDriver);
+  rig.WriteFeatures(kFeatureVersion1);
+  for (uint32_t select : {2u, 3u, 200u}) {
+    rig.Write<uint32_t>(kDriverFeatureSelect, select);
+    rig.Write<uint32_t>(kDriverFeature, 1);
+    rig.SetStatus(kAck | kDriver | kFeaturesOk);
+    CHECK((rig.status() & kFeaturesOk) == 0);
+    rig.Write<uint32_t>(kDriverFeature, 0);
+  }
+  rig.SetStatus(kAck | kDriver | kFeaturesOk);
+  CHECK((rig.status() & kFeaturesOk) != 0);
 }
 
 TEST_CASE("FAILED stops the device until a reset") {
@@ -742,6 +820,7 @@ TEST_CASE("H-15: clearing bus mastering stops the device; DRIVER_OK without it s
   rig.WriteConfig<uint16_t>(4, 2);
   CHECK(rig.device.resets == 1);
   CHECK((rig.status() & kNeedsReset) != 0);
+  CHECK(rig.Read<uint8_t>(kIsr) == 2);
   rig.SetStatus(0);
 
   REQUIRE(rig.Negotiate(kFeatureVersion1));
@@ -749,6 +828,7 @@ TEST_CASE("H-15: clearing bus mastering stops the device; DRIVER_OK without it s
   rig.SetStatus(kAck | kDriver | kFeaturesOk | kDriverOk);
   CHECK(rig.device.activations == 1);
   CHECK((rig.status() & kNeedsReset) != 0);
+  CHECK(rig.Read<uint8_t>(kIsr) == 2);
   rig.SetStatus(0);
   rig.WriteConfig<uint16_t>(4, 6);
   rig.Start();
@@ -875,6 +955,15 @@ TEST_CASE("P-26: the configuration window reads and writes the BAR in the given 
   window.Aim(0, kIsr, 1);
   CHECK(rig.ReadConfig<uint8_t>(window.at + 16) == 2);
   CHECK(rig.ReadConfig<uint8_t>(window.at + 16) == 0);
+}
+
+TEST_CASE("P-26: the window writes as many bytes as it is wide") {
+  Rig rig;
+  Window window{rig};
+  window.Aim(0, kStatus, 1);
+  rig.WriteConfig<uint32_t>(window.at + 16, 0x0001'0000 | kAck);
+  CHECK(rig.status() == kAck);
+  CHECK(rig.Read<uint16_t>(kQueueSelect) == 0);
 }
 
 TEST_CASE("P-26: the window works before memory decoding is on") {
