@@ -31,7 +31,7 @@ class Capacity {
   std::atomic<uint64_t> bytes_;
 };
 
-// What a disk is and how it may be used. Constant for the node's life, but for what Resize changes.
+// What a disk is and how it may be used. Constant for the node's life, but for what Grow changes.
 struct BlockLimits {
   Capacity capacity_bytes = 0;          // a multiple of logical_block_bytes
   uint32_t logical_block_bytes = 512;   // power of two, 512 to 64 KiB: unit of addressing

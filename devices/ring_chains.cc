@@ -55,6 +55,7 @@ Result<void> RingChains::AddBuffer(uint64_t address, uint32_t length, bool writa
   if (++buffers_ > buffer_limit_) {
     return Fail("chain is longer than {} descriptors or a loop", buffer_limit_);
   }
+  if (length == 0) return {};
   if (writable) {
     writable_seen_ = true;
   } else if (writable_seen_) {

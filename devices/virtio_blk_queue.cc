@@ -99,7 +99,7 @@ bool VirtioBlkQueue::Poll() {
     if (!chain) {
       LOG_RATE_LIMITED(
           "{}: the guest's driver broke the ring of queue {}: {}; the queue stops until "
-          "the device is reset",
+          "it or the device is reset",
           name_, queue_->index, chain.error().message);
       broken_ = true;
       needs_reset_->Raise();
@@ -171,7 +171,8 @@ void VirtioBlkQueue::OnDisk(Slot& slot) {
     });
     return;
   }
-  Finish(slot, EncodeResult(slot.request, result.status, result.appended_at_bytes));
+  const BlockStatus status = StatusForDriver(result.status, rules_);
+  Finish(slot, EncodeResult(slot.request, status, result.appended_at_bytes));
 }
 
 void VirtioBlkQueue::SubmitReportSlice(Slot& slot) {

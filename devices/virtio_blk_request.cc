@@ -243,6 +243,12 @@ uint8_t ToVirtioStatus(BlockStatus status) {
   VMM_CHECK(!"a BlockStatus");
 }
 
+BlockStatus StatusForDriver(BlockStatus status, const VirtioBlkRules& rules) {
+  const bool of_zones = status >= BlockStatus::kZoneInvalid;
+  const bool knows_zones = (rules.features & kBlkFeatureZoned) != 0;
+  return of_zones && !knows_zones ? BlockStatus::kIoError : status;
+}
+
 uint32_t EncodeAnswer(const VirtioBlkRequest& request, const VirtioBlkRules& rules) {
   if (request.answer != kBlkStatusOk || request.type != kBlkTypeGetId) {
     return WriteStatus(request, request.answer, 0);
@@ -289,12 +295,15 @@ void ZoneReportEncoder::Add(std::span<const ZoneDescriptor> zones) {
     const size_t count = std::min(zones.size(), descriptors.size());
     for (size_t i = 0; i < count; ++i) {
       const ZoneDescriptor& zone = zones[i];
+      // virtio 5.2.6: always, also when it can no longer be read.
+      const ZoneCondition condition =
+          zone.type == ZoneType::kConventional ? ZoneCondition::kNotWritePointer : zone.condition;
       descriptors[i] = {
           .capacity_sectors = zone.capacity_bytes / kSectorBytes,
           .start_sector = zone.start_bytes / kSectorBytes,
           .write_pointer_sector = zone.write_pointer_bytes / kSectorBytes,
           .type = static_cast<uint8_t>(zone.type),
-          .condition = static_cast<uint8_t>(zone.condition),
+          .condition = static_cast<uint8_t>(condition),
           .reserved = {},
       };
     }

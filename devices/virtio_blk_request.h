@@ -23,7 +23,7 @@
 
 namespace minivmm {
 
-// What a request is judged by: constant from DRIVER_OK to reset.
+// What a request is judged by: constant from DRIVER_OK to reset, but for the capacity, which grows.
 struct VirtioBlkRules {
   uint64_t features = 0;   // negotiated
   bool read_only = false;  // offered, whether accepted or not (virtio 5.2.6.2)
@@ -62,6 +62,9 @@ VirtioBlkRequest ParseRequest(DescriptorChain& chain, const VirtioBlkRules& rule
 
 // The one map from results of the block core to the status byte.
 uint8_t ToVirtioStatus(BlockStatus status);
+// A driver that has not negotiated ZONED knows nothing of zones' errors (virtio 5.2.6): what is one
+// of them is an I/O error to it.
+BlockStatus StatusForDriver(BlockStatus status, const VirtioBlkRules& rules);
 
 // These write the answer into guest memory and return what to give Virtqueue::Push: how many bytes
 // from the first writable one on were written without a gap (virtio 2.7.8.2).

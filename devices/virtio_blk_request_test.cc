@@ -213,6 +213,22 @@ TEST_CASE("Z-45, Z-47: a report of two zones, byte by byte") {
   CHECK(framed.Written() == kTwoZones + Bytes{0});
 }
 
+TEST_CASE("Z-49: a conventional zone has no write pointer, even when it is offline") {
+  ZoneDescriptor zone = kZone2;
+  zone.type = ZoneType::kConventional;
+  for (ZoneCondition condition :
+       {ZoneCondition::kNotWritePointer, ZoneCondition::kReadOnly, ZoneCondition::kOffline}) {
+    zone.condition = condition;
+    Framed framed(Header(kBlkTypeZoneReport, 16400), 129);
+    ZoneReportEncoder encoder(framed.request);
+    encoder.Add(std::array{zone});
+    CHECK(encoder.Finish(BlockStatus::kOk) == 129);
+    constexpr size_t kType = 64 + 24;
+    CHECK(framed.Written()[kType] == 1);
+    CHECK(framed.Written()[kType + 1] == 0);
+  }
+}
+
 TEST_CASE("Z-48: a report over pieces of any size is the same bytes") {
   for (uint32_t piece : {1, 3, 7, 63, 64, 65, 100, 192}) {
     CAPTURE(piece);
@@ -421,6 +437,11 @@ TEST_CASE(
 TEST_CASE("B-22, Z-37: reads and writes of nothing succeed and reach no disk") {
   CHECK(AnswerTo(Header(kBlkTypeIn, 3), 1) == kBlkStatusOk);
   CHECK(AnswerTo(Header(kBlkTypeOut, 3), 1) == kBlkStatusOk);
+  // Nothing lies nowhere: not beyond the disk, either.
+  for (uint64_t sector : {kCapacitySectors + 1, ~uint64_t{0}}) {
+    CHECK(AnswerTo(Header(kBlkTypeIn, sector), 1) == kBlkStatusOk);
+    CHECK(AnswerTo(Header(kBlkTypeOut, sector), 1) == kBlkStatusOk);
+  }
 }
 
 TEST_CASE("B-04: on a read-only disk all that changes it fails") {
@@ -516,6 +537,9 @@ TEST_CASE("B-05, B-15, B-17, H-21: discards that break a rule") {
   CHECK(answer(Segment(uint64_t{1} << 55, 1, 0)) == kBlkStatusIoError);
   CHECK(answer(Segment(0, 8, 1)) == kBlkStatusUnsupported);  // unmap
   CHECK(answer(Segment(0, 8, 0x80000000)) == kBlkStatusUnsupported);
+  // The flags are judged first.
+  CHECK(answer(Segment(0, 0, 0x80000000)) == kBlkStatusUnsupported);
+  CHECK(answer(Segment(~uint64_t{0}, 2, 1)) == kBlkStatusUnsupported);
   rules.features = 0;
   CHECK(answer(Segment(0, 8, 0)) == kBlkStatusUnsupported);
 }
@@ -550,6 +574,8 @@ TEST_CASE("B-05, B-15, B-17, H-21: write-zeroes that break a rule") {
   CHECK(answer(Segment(~uint64_t{0}, 2, 0)) == kBlkStatusIoError);
   for (uint32_t flags : {2u, 3u, 0x80000000u, ~0u}) {
     CHECK(answer(Segment(0, 8, flags)) == kBlkStatusUnsupported);
+    CHECK(answer(Segment(0, 0, flags)) == kBlkStatusUnsupported);
+    CHECK(answer(Segment(~uint64_t{0}, 2, flags)) == kBlkStatusUnsupported);
   }
   rules.read_only = true;
   CHECK(answer(Segment(0, 8, 0)) == kBlkStatusIoError);
@@ -591,6 +617,14 @@ TEST_CASE("H-09: without a byte for the status nothing is done and nothing claim
 }
 
 TEST_CASE("each result of the block core has its status") {
+  for (BlockStatus status : {BlockStatus::kZoneInvalid, BlockStatus::kZoneUnaligned,
+                             BlockStatus::kZoneOpenLimit, BlockStatus::kZoneActiveLimit}) {
+    CHECK(StatusForDriver(status, {.features = kBlkFeatureZoned}) == status);
+    CHECK(StatusForDriver(status, {}) == BlockStatus::kIoError);
+  }
+  for (BlockStatus status : {BlockStatus::kOk, BlockStatus::kIoError, BlockStatus::kUnsupported}) {
+    CHECK(StatusForDriver(status, {}) == status);
+  }
   CHECK(ToVirtioStatus(BlockStatus::kOk) == 0);
   CHECK(ToVirtioStatus(BlockStatus::kIoError) == 1);
   CHECK(ToVirtioStatus(BlockStatus::kOutOfRange) == 1);

@@ -609,6 +609,36 @@ TEST_CASE("B-08, B-10: CONFIG_WCE switches write-through at run time, until the 
   rig.NewRings();
   rig.Activate();
   CHECK(ops_of_write() == kCached);
+
+  // Before DRIVER_OK it holds from the first write on, and a reset then takes it back, too.
+  rig.device->Reset();
+  SetWriteback(rig, features, 0);
+  rig.device->Reset();
+  CHECK(rig.Config<uint8_t>(32, features) == 1);
+  SetWriteback(rig, features, 0);
+  rig.NewRings();
+  rig.Activate();
+  CHECK(ops_of_write() == kThrough);
+}
+
+TEST_CASE("B-14: a serial number of 20 bytes has no NUL behind it") {
+  const std::string serial = "12345678901234567890";
+  Rig rig(PlainLimits(), {.name = "d", .serial = serial});
+  rig.Activate();
+  const Answer answer = rig.Send(Header(kBlkTypeGetId, 0), 21);
+  CHECK(answer.status() == kBlkStatusOk);
+  CHECK(std::equal(serial.begin(), serial.end(), answer.written.begin()));
+}
+
+TEST_CASE("Z-27: where nothing can be appended, an append is unsupported") {
+  BlockLimits limits = ZonedLimits();
+  limits.max_append_bytes = 0;
+  Rig rig(limits);
+  rig.Activate();
+  CHECK(rig.Config<uint32_t>(84, rig.AllFeatures()) == 0);
+  CHECK(rig.Send(Header(kBlkTypeZoneAppend, 128) + Bytes(4096), 16).status() ==
+        kBlkStatusUnsupported);
+  CHECK(rig.disk.TakeOps().empty());
 }
 
 TEST_CASE("B-02, B-08: which mode is in force, by properties and by what was negotiated") {

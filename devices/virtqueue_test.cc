@@ -153,6 +153,7 @@ TEST_CASE("H-10: empty descriptors are skipped, whatever their address") {
       .Readable(~uint64_t{0}, 0)
       .Writable(buffer + 16, 0)
       .Writable(buffer + 16, 2)
+      .Readable(buffer, 0)
       .Writable(0xdead0000, 0)
       .Offer();
   DescriptorChain chain = PopOne(ring);
