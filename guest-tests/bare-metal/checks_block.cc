@@ -51,6 +51,19 @@ void BlockSizesAreSound(Disk& disk) {
   }
 }
 
+// Advice to drivers: a longer one is served all the same. The guest's own memory is data enough.
+void SegmentsLongerThanSizeMaxWork(Disk& disk) {
+  constexpr uint64_t kPlace = 0x10'0000;
+  constexpr uint32_t kBytes = 0x20'0000;
+  const Segment segment = {kPlace, kBytes, false};
+  REQUIRE_EQ(disk.Run(kOut, FreeSector(0), &segment, 1), kOk);
+  if (!TheOptions().data_is_kept) return;
+  REQUIRE_EQ(disk.Read(FreeSector((kBytes - kBlockBytes) / kSectorBytes), read_buffer, kBlockBytes),
+             kOk);
+  const auto* last = reinterpret_cast<const uint8_t*>(kPlace + kBytes - kBlockBytes);
+  REQUIRE(__builtin_memcmp(read_buffer, last, kBlockBytes) == 0);
+}
+
 void ReadsBackWhatWasWritten(Disk& disk) {
   for (const uint32_t sectors : {1u, 3u, 8u}) {
     const uint32_t bytes = sectors * kSectorBytes;
@@ -192,20 +205,21 @@ struct RangeCommand {
   uint32_t unknown_flag;
   uint32_t max_sectors;
   uint32_t max_segments;
+  uint32_t sparing_flags;  // with which nothing is allocated
 };
 
 RangeCommand Discard(Disk& disk) {
   if (!disk.Has(kFeatureDiscard)) SkipCheck("DISCARD is not offered");
   const VirtioPci& pci = disk.pci();
   return {kDiscard, 1, pci.Config<uint32_t>(kBlkMaxDiscardSectors),
-          pci.Config<uint32_t>(kBlkMaxDiscardSeg)};
+          pci.Config<uint32_t>(kBlkMaxDiscardSeg), 0};
 }
 
 RangeCommand WriteZeroes(Disk& disk) {
   if (!disk.Has(kFeatureWriteZeroes)) SkipCheck("WRITE_ZEROES is not offered");
   const VirtioPci& pci = disk.pci();
   return {kWriteZeroes, 2, pci.Config<uint32_t>(kBlkMaxWriteZeroesSectors),
-          pci.Config<uint32_t>(kBlkMaxWriteZeroesSeg)};
+          pci.Config<uint32_t>(kBlkMaxWriteZeroesSeg), 1};
 }
 
 constexpr uint32_t kOneRange = sizeof(DiscardSegment);
@@ -234,7 +248,8 @@ void FlagsOfWriteZeroesAreChecked(Disk& disk) {
   FlagsOfRangesAreChecked(disk, command);
 }
 
-// As many ranges as there may be; then one more, none, and one that is a sector too long.
+// As many ranges as there may be, then one more and none; one as long as it may be, then a sector
+// longer.
 void LimitsOfRangesHold(Disk& disk, const RangeCommand& command) {
   REQUIRE(command.max_sectors > 0);
   REQUIRE(command.max_segments > 0);
@@ -245,10 +260,11 @@ void LimitsOfRangesHold(Disk& disk, const RangeCommand& command) {
     REQUIRE_EQ(RunRanges(disk, command, (command.max_segments + 1) * kOneRange), kIoError);
   }
   REQUIRE_EQ(disk.Command(command.type, 0), kIoError);  // no range at all
-  if (command.max_sectors < disk.capacity_sectors()) {
-    ranges[0] = {0, command.max_sectors + 1, 0};
-    REQUIRE_EQ(RunRanges(disk, command, kOneRange), kIoError);
-  }
+  if (disk.IsZoned() || command.max_sectors >= disk.capacity_sectors()) return;
+  ranges[0] = {0, command.max_sectors, command.sparing_flags};
+  REQUIRE_EQ(RunRanges(disk, command, kOneRange), kOk);
+  ++ranges[0].sectors;
+  REQUIRE_EQ(RunRanges(disk, command, kOneRange), kIoError);
 }
 
 void LimitsOfDiscardHold(Disk& disk) { LimitsOfRangesHold(disk, Discard(disk)); }
@@ -417,6 +433,8 @@ const Check kChecks[] = {
     {"B-16", "queues see each other's writes", kFree | kNeedsKeptData | kNeedsQueues,
      QueuesSeeEachOthersWrites},
     {"B-18", "block size, size_max and seg_max are sound", kNeedsStart, BlockSizesAreSound},
+    {"B-18", "a segment longer than size_max is served", kFree | kNeedsUnzoned,
+     SegmentsLongerThanSizeMaxWork},
     {"B-RW", "writes succeed", kFree, WritesSucceed},
     {"B-RW", "reads return what was written", kFree | kNeedsKeptData, ReadsBackWhatWasWritten},
     {"B-RW", "neighbours of a write stay as they were", kFree | kNeedsKeptData,

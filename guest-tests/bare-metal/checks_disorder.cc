@@ -94,7 +94,7 @@ void BadRequestsBreakNothing(Disk& disk) {
   REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
 }
 
-void BrokenDeviceTakesNothingMore(Disk& disk) {
+void BrokenQueueTakesNothingMore(Disk& disk) {
   const Segment segments[] = {Writable(read_buffer, 1), Readable(write_buffer, 16)};
   disk.SubmitChain(nullptr, disk.queue(0).Place(segments, 2));
   Kick(disk);
@@ -195,8 +195,7 @@ void BusMasteringEndsInTheMidstOfRequests(Disk& disk) {
   RequireWorksAfterReset(disk);
 }
 
-// Which of the headers the device sees is up to it; that it sees one, and not half of each, shows
-// in an answer that one of them can have.
+// Which header the device sees is up to it; it must be one that it has judged.
 void HeadersChangeWhileTheyAreRead(Disk& disk) {
   constexpr uint32_t kTypes[] = {kIn, kFlush, kGetId, 99};
   volatile BlkHeader& changing = header;
@@ -214,6 +213,31 @@ void HeadersChangeWhileTheyAreRead(Disk& disk) {
     (void)disk.queue(0).TakeUsed();
   }
   RequireWorksAfterReset(disk);
+}
+
+// The data's place and length change between good ones and ones outside the memory: what was judged
+// must be what is used, or the ring breaks. Nothing is written where neither of them leads.
+void DescriptorsChangeWhileTheyAreRead(Disk& disk) {
+  for (uint32_t round = 0; round < 60; ++round) {
+    const uint16_t head = PlaceRead(disk);
+    volatile Descriptor& data = disk.queue(0).memory().descriptors[head + 1];
+    read_buffer[kBlockBytes] = 0x5a;
+    Kick(disk);
+    const bool answered = Spin([&] {
+      const uint32_t noise = Noise();
+      data.address = (noise & 1) != 0 ? ~uint64_t{0xfff} : reinterpret_cast<uint64_t>(read_buffer);
+      data.bytes = (noise & 2) != 0 ? kBlockBytes : kSectorBytes;
+      return disk.NeedsReset() || disk.queue(0).HasUsed();
+    });
+    REQUIRE(answered);
+    REQUIRE_EQ(read_buffer[kBlockBytes], 0x5a);
+    if (disk.NeedsReset()) {
+      disk.Start();
+    } else {
+      REQUIRE_EQ(status, kOk);
+      (void)disk.queue(0).TakeUsed();
+    }
+  }
 }
 
 // What a driver may ask for with event indices and flags, and what it may not: the requests are
@@ -246,15 +270,17 @@ const Check kChecks[] = {
     {"Q-09", "data and status are there when a used element appears", kNeedsStart | kNeedsKeptData,
      UsedElementsComeAfterTheirData},
     {"P-16", "wrong requests in a sound ring break nothing", kNeedsStart, BadRequestsBreakNothing},
-    {"P-16", "a broken device takes nothing more until it is reset", kNeedsStart,
-     BrokenDeviceTakesNothingMore},
+    {"P-16", "a broken queue takes nothing more until a reset", kNeedsStart,
+     BrokenQueueTakesNothingMore},
     {"H-04", "a write of more than 4 GiB", kNeedsStart, MoreBytesThanTheDiskHas},
     {"H-13", "one head twice", kNeedsStart | kNeedsSplit, OneChainTwice},
     {"H-15", "resets with requests in flight on all queues leave memory alone", kNeedsNothing,
      ResetsInTheMidstOfRequests},
-    {"H-15", "without bus mastering nothing is written to memory", kNeedsNothing,
+    {"H-15", "without bus mastering no data is written to memory", kNeedsNothing,
      BusMasteringEndsInTheMidstOfRequests},
     {"H-22", "headers that change while they are read", kNeedsStart, HeadersChangeWhileTheyAreRead},
+    {"H-22", "descriptors that change while they are read", kNeedsStart | kNeedsSplit,
+     DescriptorsChangeWhileTheyAreRead},
     {"H-24", "noise in event indices and flags", kNeedsStart, NoiseInEvents},
 };
 

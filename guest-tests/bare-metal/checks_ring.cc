@@ -237,6 +237,12 @@ void RingsAreNotWrittenByTheDevice(Disk& disk) {
   disk.AwaitAll();
   REQUIRE(__builtin_memcmp(before, &ring.descriptors[head], sizeof(before)) == 0);
   REQUIRE(__builtin_memcmp(&header_before, &header, sizeof(header)) == 0);
+  if (!disk.Has(kFeatureIndirect)) return;
+  disk.SubmitChain(nullptr, disk.queue(0).PlaceIndirect(segments, 3, 0, table));
+  __builtin_memcpy(before, table, sizeof(before));
+  disk.Kick();
+  disk.AwaitAll();
+  REQUIRE(__builtin_memcmp(before, table, sizeof(before)) == 0);
 }
 
 void UsedLengthIsHonest(Disk& disk) {

@@ -343,7 +343,7 @@ const Check kChecks[] = {
      FeaturesAreFrozenAfterFeaturesOk},
     {"P-19", "VERSION_1 is offered", kNeedsNothing, OffersVersion1},
     {"P-19", "a driver without VERSION_1 is refused", kNeedsNothing, RefusesDriversWithoutVersion1},
-    {"P-22", "the data of a notification is a hint", kNeedsNothing, NotificationDataIsAHint},
+    {"P-23", "the data of a notification is a hint", kNeedsNothing, NotificationDataIsAHint},
     {"K-08", "the data of a notification is a hint for packed rings too", kNeedsPacked,
      NotificationDataIsAHint},
     {"P-23", "wrong notifications are ignored", kNeedsStart, IgnoresWrongNotifications},
