@@ -39,7 +39,7 @@ class VirtioBlk : public VirtioDevice {
   // `disk` must outlive the device. `on_held` is called on an I/O thread when requests begin to
   // wait for RetryHeld: the machine is to stand still until then. It returns soon. Fails when an
   // option is out of range, when the disk's zones cannot be expressed, or when an I/O thread does
-  // not start. Warns of zones that Linux will refuse.
+  // not start. Warns of zone sizes that Linux will refuse.
   static Result<std::unique_ptr<VirtioBlk>> Create(const VirtioBlkOptions& options, BlockNode& disk,
                                                    const std::function<void()>& on_held = {});
   // Resets.
