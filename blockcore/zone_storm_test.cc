@@ -228,6 +228,7 @@ ZonedGeometry AnyGeometry(Dice dice) {
   g.model = dice.OneIn(4) ? ZonedModel::kHostAware : ZonedModel::kHostManaged;
   g.write_granularity_bytes = dice.OneIn(3) ? 4096 : 512;
   g.physical_block_bytes = g.write_granularity_bytes;
+  g.logical_block_bytes = dice.OneIn(2) ? g.write_granularity_bytes : 512;
   const uint64_t unit = g.write_granularity_bytes;
   g.zone_size_bytes = unit * (1 + dice(dice.OneIn(3) ? 5 : 64_KiB / unit));
   g.zone_capacity_bytes = g.zone_size_bytes;
