@@ -49,11 +49,6 @@ bool Spin(Look look) {
   return true;
 }
 
-void RequireWorksAfterReset(Disk& disk) {
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
-}
-
 void UsedElementsComeAfterTheirData(Disk& disk) {
   constexpr uint32_t kWords = kBlockBytes / sizeof(uint64_t);
   static uint64_t content[kWords];

@@ -38,11 +38,6 @@ Descriptor& PlacedDescriptor(Disk& disk, unsigned n = 0) {
   return disk.queue(0).memory().descriptors[head + n];
 }
 
-void RequireWorksAfterReset(Disk& disk) {
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
-}
-
 // The ring cannot be trusted any more.
 void RequireBroken(Disk& disk) {
   disk.queue(0).Publish();

@@ -195,8 +195,7 @@ void BrokenDeviceInterrupts(Disk& disk) {
   REQUIRE(interrupt_came);
   const auto isr = MmioRead<uint8_t>(disk.pci().region(kIsrConfig).address);
   REQUIRE_EQ(isr & 2, 2);
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+  RequireWorksAfterReset(disk);
 }
 
 void ReadingIsrClearsIt(Disk& disk) {
@@ -234,8 +233,7 @@ void IsrTellsOfQueuesWithoutMsix(Disk& disk) {
   REQUIRE_EQ(first, 1);
   REQUIRE(!is_pending_after);
   REQUIRE_EQ(second, 0);
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+  RequireWorksAfterReset(disk);
 }
 
 // Bytes, words and quadwords, at any offset, up to one entry behind the last one. Masked meanwhile:
@@ -256,8 +254,7 @@ void MsixTableTakesAnyWidth(Disk& disk) {
   pci.ResetMsixTable();
   pci.MaskMsixFunction(false);
   MsixTableReadsBack(disk);
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+  RequireWorksAfterReset(disk);
 }
 
 // To all registers that name one.

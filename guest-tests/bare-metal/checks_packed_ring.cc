@@ -52,8 +52,7 @@ void NotifyAndAwait(Disk& disk, uint16_t index) {
 void RequireBroken(Disk& disk) {
   disk.pci().Notify(0);
   disk.RequireNeedsReset();
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+  RequireWorksAfterReset(disk);
 }
 
 void ListComesBackAsOne(Disk& disk) {

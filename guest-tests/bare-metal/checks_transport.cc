@@ -197,8 +197,7 @@ void FeaturesAreFrozenAfterFeaturesOk(Disk& disk) {
 void WorksWithoutRingFeatures(Disk& disk) {
   disk.Start(kDriverFeatures & ~(kFeatureIndirect | kFeatureEventIdx | kFeatureMq));
   REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+  RequireWorksAfterReset(disk);
 }
 
 void IgnoresWrongNotifications(Disk& disk) {
@@ -211,8 +210,7 @@ void IgnoresWrongNotifications(Disk& disk) {
   REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
   pci.Reset();
   pci.Notify(0);
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+  RequireWorksAfterReset(disk);
 }
 
 // Many reads at once, a reset in their midst: once the status reads 0, the device no longer touches
@@ -231,8 +229,7 @@ void ResetStopsAllAccess(Disk& disk) {
   REQUIRE_EQ(disk.queue(0).UsedCount(), used);
   for (const Request& request : requests) REQUIRE_EQ(request.status, kStatusNotWritten);
   for (uint32_t i = 0; i < kBytes; i += 64) REQUIRE_EQ(read_buffer[i], 0x5a);
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+  RequireWorksAfterReset(disk);
 }
 
 template <typename T>
@@ -289,8 +286,7 @@ void NoiseInRegistersEndsWithAReset(Disk& disk) {
     const VirtioRegion& isr = pci.region(kIsrConfig);
     WriteAllOver<uint8_t>(isr.address, isr.length, ~uint32_t{0});
   }
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+  RequireWorksAfterReset(disk);
 }
 
 void NotificationDataIsAHint(Disk& disk) {
@@ -312,8 +308,7 @@ void NotificationDataIsAHint(Disk& disk) {
 void FailedStatusStopsTheDevice(Disk& disk) {
   disk.pci().AddStatus(kStatusFailed);
   REQUIRE((disk.pci().Status() & kStatusFailed) != 0);
-  disk.Start();
-  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+  RequireWorksAfterReset(disk);
 }
 
 const Check kChecks[] = {

@@ -79,6 +79,11 @@ void FindFreeWriteArea(Disk& disk) {
 
 uint64_t FreeSector(uint64_t n) { return free_area + n; }
 
+void RequireWorksAfterReset(Disk& disk) {
+  disk.Start();
+  REQUIRE_EQ(disk.Read(0, read_buffer, kBlockBytes), kOk);
+}
+
 void FillPattern(void* data, uint32_t bytes, uint64_t seed) {
   auto* words = static_cast<uint64_t*>(data);
   for (uint32_t i = 0; i < bytes / 8; ++i) words[i] = WordOf(seed, i);

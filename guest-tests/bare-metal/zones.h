@@ -35,6 +35,9 @@ constexpr uint32_t kBufferBytes = 256 * 1024;
 extern uint8_t write_buffer[kBufferBytes + 4096];
 extern uint8_t read_buffer[kBufferBytes + 4096];
 
+// The disk works once it has been started anew.
+void RequireWorksAfterReset(Disk& disk);
+
 // Writes a pattern into each 8-byte word that only this seed and position give.
 void FillPattern(void* data, uint32_t bytes, uint64_t seed);
 bool HasPattern(const void* data, uint32_t bytes, uint64_t seed);
