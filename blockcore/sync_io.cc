@@ -72,6 +72,18 @@ Result<void> SyncIo::Discard(uint64_t offset_bytes, uint64_t length_bytes) {
   request.length_bytes = length_bytes;
   BlockStatus status = Run(request);
   if (status == BlockStatus::kOk) return {};
+  return Fail("cannot give back the space of {} bytes at {}: {}", length_bytes, offset_bytes,
+              DescribeStatus(status));
+}
+
+Result<void> SyncIo::PunchHole(uint64_t offset_bytes, uint64_t length_bytes) {
+  BlockRequest request;
+  request.op = BlockOp::kWriteZeroes;
+  request.may_unmap = true;
+  request.offset_bytes = offset_bytes;
+  request.length_bytes = length_bytes;
+  BlockStatus status = Run(request);
+  if (status == BlockStatus::kOk) return {};
   return Fail("cannot punch a hole of {} bytes at {}: {}", length_bytes, offset_bytes,
               DescribeStatus(status));
 }

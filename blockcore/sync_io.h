@@ -33,6 +33,8 @@ class SyncIo {
   Result<void> Write(uint64_t offset_bytes, std::span<const std::byte> data);
   Result<void> Flush();
   Result<void> Discard(uint64_t offset_bytes, uint64_t length_bytes);
+  // The range reads as zeroes afterwards, and takes no space where the node can do that.
+  Result<void> PunchHole(uint64_t offset_bytes, uint64_t length_bytes);
 
   // For zoned nodes. `op` is one of kZoneOpen, Close, Finish, Reset and ResetAll.
   Result<void> ChangeZone(BlockOp op, uint64_t zone_start_bytes);

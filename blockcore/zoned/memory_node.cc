@@ -108,6 +108,8 @@ void MemoryNode::Run(const Held& held) {
       break;
     }
     case BlockOp::kDiscard:
+      return;
+    case BlockOp::kWriteZeroes:
       if (!ok) return;
       break;
     case BlockOp::kFlush:
@@ -129,7 +131,7 @@ void MemoryNode::Apply(std::vector<std::byte>& content, const Record& record, ui
     if (length_bytes == 0) return;
     if (content.size() < from + length_bytes) content.resize(from + length_bytes);
     std::memcpy(content.data() + from, record.data.data() + first_byte, length_bytes);
-  } else if (record.op == BlockOp::kDiscard && from < content.size()) {
+  } else if (record.op == BlockOp::kWriteZeroes && from < content.size()) {
     std::memset(content.data() + from, 0, std::min<uint64_t>(length_bytes, content.size() - from));
   }
 }
@@ -230,7 +232,7 @@ std::vector<std::byte> MemoryNode::Cut(uint64_t tick, Keep keep, std::minstd_ran
       if (random() % 2 == 0) Apply(content, record, 0, record.length_bytes);
       continue;
     }
-    // A long discard in pieces that are not too many.
+    // A long hole in pieces that are not too many.
     const uint64_t piece =
         std::max<uint64_t>(kSectorBytes, AlignUp(record.length_bytes / 64, kSectorBytes));
     for (uint64_t at = 0; at < record.length_bytes; at += piece) {

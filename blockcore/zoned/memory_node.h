@@ -6,7 +6,7 @@
 //         write A  write B  done A   flush   write C  flush
 //                                    sent             done
 //
-//   A is there. B and C: all, nothing, or some of their sectors. Discards likewise. A later
+//   A is there. B and C: all, nothing, or some of their sectors. Zeroes likewise. A later
 //   operation on a sector wins over an earlier one if both are kept.
 //
 // Any number of I/O threads; requests complete at the end of the turn, with set_shuffle in random
@@ -35,7 +35,7 @@ class MemoryNode : public BlockNode {
   explicit MemoryNode(std::vector<std::byte> content);
   ~MemoryNode() override;
 
-  // Grows and discards, but a test may say otherwise before the first use.
+  // Grows and discards (old data stays: a discard promises nothing), but a test may say otherwise before the first use.
   const BlockLimits& limits() const override { return limits_; }
   BlockLimits& mutable_limits() { return limits_; }
   // As if closed and opened again: the capacity is that of the content.
@@ -61,7 +61,7 @@ class MemoryNode : public BlockNode {
   };
   std::vector<Arrival> TakeArrivals();
 
-  // The history of writes, discards and flushes, and a clock for what else happens.
+  // The history of writes, zeroes and flushes, and a clock for what else happens.
   void StartRecording();  // what is there now counts as flushed
   uint64_t Tick() { return ++clock_; }
 

@@ -206,7 +206,7 @@ ZonedImage::Step ZonedImage::PlanWrite(Ticket& ticket, uint64_t within_bytes, ui
                           within_bytes > before.written_bytes;
   ticket.clears_gap = leaves_gap && !ticket.gap_is_clear;
   if (ticket.clears_gap) {
-    return PlanChildRequest(ticket, BlockOp::kDiscard, before.written_bytes,
+    return PlanChildRequest(ticket, BlockOp::kWriteZeroes, before.written_bytes,
                             within_bytes - before.written_bytes);
   }
   return PlanChildRequest(ticket, BlockOp::kWrite, within_bytes, length_bytes);
@@ -223,7 +223,8 @@ ZonedImage::Step ZonedImage::PlanChildRequest(Ticket& ticket, BlockOp op, uint64
   piece.status = BlockStatus::kOk;
   piece.offset_bytes = table_.header().SlotOffset(table_.record(ticket.zone).slot) + within_bytes;
   piece.length_bytes = length_bytes;
-  if (op == BlockOp::kDiscard) {
+  piece.may_unmap = true;
+  if (op == BlockOp::kWriteZeroes) {
     piece.buffers = {};
   } else if (length_bytes == request.length_bytes) {
     piece.buffers = request.buffers;

@@ -137,7 +137,8 @@ void ZonedImage::PreparePunch(Turn& turn) {
   while (punch_count_ < size && sweep_slots_[size - 1 - punch_count_] == first + punch_count_) {
     ++punch_count_;
   }
-  punch_request_.op = BlockOp::kDiscard;
+  punch_request_.op = BlockOp::kWriteZeroes;
+  punch_request_.may_unmap = true;
   punch_request_.offset_bytes = table_.header().SlotOffset(first);
   punch_request_.length_bytes = punch_count_ * table_.header().slot_bytes();
   turn.punch = true;

@@ -70,8 +70,11 @@ class FileInMemory : public BlockNode {
         end_bytes_ = std::max(end_bytes_, request.offset_bytes + request.length_bytes);
         break;
       case BlockOp::kDiscard:
+        changed_ = true;  // and old data stays: a discard promises nothing
+        break;
+      case BlockOp::kWriteZeroes:
         changed_ = true;
-        Discard(request.offset_bytes, request.offset_bytes + request.length_bytes);
+        PunchHole(request.offset_bytes, request.offset_bytes + request.length_bytes);
         break;
       case BlockOp::kFlush:
         break;
@@ -86,7 +89,7 @@ class FileInMemory : public BlockNode {
   }
   // Cuts off or adds zeroes.
   void Resize(uint64_t bytes) {
-    if (bytes < end_bytes_) Discard(bytes, end_bytes_);
+    if (bytes < end_bytes_) PunchHole(bytes, end_bytes_);
     end_bytes_ = bytes;
   }
   // As if closed and opened again: the capacity is what there is.
@@ -99,7 +102,7 @@ class FileInMemory : public BlockNode {
   }
   void StopFailing() { failure_ = BlockStatus::kOk; }
   bool has_failed() const { return has_failed_; }
-  // Whether anybody wrote or discarded.
+  // Whether anybody wrote or took away.
   bool changed() const { return changed_; }
 
  private:
@@ -129,7 +132,7 @@ class FileInMemory : public BlockNode {
     }
   }
 
-  void Discard(uint64_t begin, uint64_t end) {
+  void PunchHole(uint64_t begin, uint64_t end) {
     auto it = pages_.lower_bound(begin / kZonedPageBytes);
     while (it != pages_.end() && it->first * kZonedPageBytes < end) {
       const uint64_t start = it->first * kZonedPageBytes;

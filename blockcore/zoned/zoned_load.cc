@@ -152,7 +152,10 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
   uint64_t end = medium.capacity_bytes;
   // Behind the end it costs nothing, and a host that cannot do it is found out before a reset is.
   if (medium.grows) end = std::max<uint64_t>(end, used_end + medium.logical_block_bytes);
-  if (used_end < end) TRY_VOID(io.Discard(used_end, end - used_end));
+  if (used_end < end) {
+    TRY_VOID(io.Discard(used_end, medium.logical_block_bytes));
+    TRY_VOID(io.PunchHole(used_end, end - used_end));
+  }
   if (contents.damaged_header_copy) {
     TRY_VOID(
         io.Write(*contents.damaged_header_copy * kZonedPageBytes, EncodeHeader(contents.header)));
@@ -175,7 +178,7 @@ Result<void> CommitZonedTable(SyncIo& io, ZonedTable& table) {
   };
   Result<void> written = write_all();
   for (uint32_t slot : table.EndCommit(written.has_value())) {
-    TRY_VOID(io.Discard(table.header().SlotOffset(slot), table.header().slot_bytes()));
+    TRY_VOID(io.PunchHole(table.header().SlotOffset(slot), table.header().slot_bytes()));
     table.Recycle(slot);
   }
   return written;
@@ -190,7 +193,7 @@ Result<ZonedCheck> CheckZonedImage(SyncIo& io, bool repair) {
   ZonedContents contents{*scan.copies.header, std::move(*scan.table), scan.copies.damaged_copy, {}};
   TRY_VOID(PrepareZonedForWriting(io, contents));
   for (uint32_t slot : contents.table.TakeStraySlots()) {
-    TRY_VOID(io.Discard(contents.header.SlotOffset(slot), contents.header.slot_bytes()));
+    TRY_VOID(io.PunchHole(contents.header.SlotOffset(slot), contents.header.slot_bytes()));
   }
   check.repaired = true;
   return check;
