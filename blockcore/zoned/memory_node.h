@@ -35,7 +35,8 @@ class MemoryNode : public BlockNode {
   explicit MemoryNode(std::vector<std::byte> content);
   ~MemoryNode() override;
 
-  // Grows and discards (old data stays: a discard promises nothing), but a test may say otherwise before the first use.
+  // Grows and discards (which promises nothing: old data stays), but a test may say otherwise
+  // before the first use.
   const BlockLimits& limits() const override { return limits_; }
   BlockLimits& mutable_limits() { return limits_; }
   // As if closed and opened again: the capacity is that of the content.

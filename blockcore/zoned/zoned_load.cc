@@ -150,7 +150,8 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
   TRY_VOID(io.Flush());
   const uint64_t used_end = contents.header.SlotOffset(contents.table.first_untouched_slot());
   uint64_t end = medium.capacity_bytes;
-  // Behind the end it costs nothing, and a host that cannot do it is found out before a reset is.
+  // Behind the end it costs nothing. A host that cannot give back space is found out by the discard,
+  // before a reset is: it would write the zeroes of all holes.
   if (medium.grows) end = std::max<uint64_t>(end, used_end + medium.logical_block_bytes);
   if (used_end < end) {
     TRY_VOID(io.Discard(used_end, medium.logical_block_bytes));
