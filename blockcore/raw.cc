@@ -13,6 +13,7 @@ class RawNode : public BlockNode {
         limits_(limits),
         offset_bytes_(options.offset_bytes),
         is_part_(options.offset_bytes != 0 || options.size_bytes.has_value()),
+        has_end_(options.size_bytes.has_value()),
         no_flush_(options.cache_no_flush) {}
 
   const BlockLimits& limits() const override { return limits_; }
@@ -20,6 +21,13 @@ class RawNode : public BlockNode {
   void Submit(IoThread& thread, BlockRequest& request) override {
     if (request.op == BlockOp::kFlush && no_flush_) {
       request.status = BlockStatus::kOk;
+      thread.Complete(request);
+      return;
+    }
+    // What stands on a part may be led astray, an image by its own table, and must not get out of it.
+    if (has_end_ &&
+        !RangeFits(request.offset_bytes, request.length_bytes, limits_.capacity_bytes)) {
+      request.status = BlockStatus::kOutOfRange;
       thread.Complete(request);
       return;
     }
@@ -46,6 +54,7 @@ class RawNode : public BlockNode {
   BlockLimits limits_;
   uint64_t offset_bytes_;
   bool is_part_;
+  bool has_end_;
   bool no_flush_;
 };
 
