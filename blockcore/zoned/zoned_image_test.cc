@@ -641,6 +641,32 @@ TEST_CASE("What cannot be opened is refused with a reason and left untouched") {
         }).find("zoned disk itself") != std::string::npos);
   CHECK(refusal([](Fixture& f) { f.disk.mutable_limits().capacity_bytes = 1_MiB + kZone; }) ==
         "the data of zone 6 lies behind the end: the image was cut off");
+  // A table may name any slot for a zone that holds nothing yet. One behind the end of a part of a
+  // disk would be somebody else's.
+  CHECK(refusal([](Fixture& f) {
+          REQUIRE(f.Open() == "");
+          f.Write(0, Pattern(512, 1));
+          f.Do(BlockOp::kFlush);
+          f.image.reset();
+          f.disk.mutable_limits().grows = false;
+          f.disk.mutable_limits().capacity_bytes = 1_MiB + 2 * kZone;
+        }) ==
+        "it has data in place 3 of a node with room for 2: the image was cut off; give "
+        "read-only=on to see what is left");
+  auto count_commits = [](Fixture& f, uint64_t commits) {
+    const ZonedHeader header = HeaderOf(SampleGeometry());
+    for (uint64_t place : {8192, 12288}) {
+      std::span<std::byte, kZonedPageBytes> bytes(&f.disk.content()[place], kZonedPageBytes);
+      const TablePage page = *DecodeTablePage(header, 0, bytes);
+      std::ranges::copy(EncodeTablePage(header, 0, commits - page.sequence % 2, page.records),
+                        bytes.begin());
+    }
+  };
+  constexpr uint64_t kMany = uint64_t{1} << 62;
+  CHECK(refusal([&](Fixture& f) { count_commits(f, kMany); }) == "opened");
+  CHECK(refusal([&](Fixture& f) { count_commits(f, 2 * kMany - 1); }) ==
+        "its table counts 9223372036854775807 commits, which leaves too few: give read-only=on");
+  CHECK(refusal([&](Fixture& f) { count_commits(f, 2 * kMany - 1); }, true) == "opened");
 }
 
 TEST_CASE("A host that cannot punch holes is found out at once") {

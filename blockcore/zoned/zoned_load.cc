@@ -15,6 +15,9 @@ PageView PageAt(std::span<const std::byte> bytes, size_t index) {
   return PageView(bytes.subspan(index * kZonedPageBytes, kZonedPageBytes));
 }
 
+// Commits count up from here without an end that anybody could reach.
+constexpr uint64_t kMaxSequenceForWriting = uint64_t{1} << 62;
+
 struct HeaderCopies {
   std::optional<ZonedHeader> header;
   std::optional<uint32_t> damaged_copy;
@@ -132,6 +135,7 @@ Result<ZonedContents> LoadZonedContents(SyncIo& io) {
 
 Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
   const BlockLimits& medium = io.limits();
+  const ZonedTable& table = contents.table;
   if (medium.read_only) return Fail("it cannot be written to: give read-only=on");
   if (!medium.discard) {
     return Fail(
@@ -144,11 +148,22 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
         "cache.direct off",
         contents.header.geometry.logical_block_bytes, medium.logical_block_bytes);
   }
+  const uint32_t room = SlotLimit(contents.header, medium);
+  if (!medium.grows && table.first_untouched_slot() > room) {
+    return Fail(
+        "it has data in place {} of a node with room for {}: the image was cut off; give "
+        "read-only=on to see what is left",
+        table.first_untouched_slot(), room);
+  }
+  if (table.highest_sequence() > kMaxSequenceForWriting) {
+    return Fail("its table counts {} commits, which leaves too few: give read-only=on",
+                table.highest_sequence());
+  }
   // What was read may be in the host's memory only, after the program that wrote it was killed.
   // Slots that it does not name must not be used before it is on the medium, where an older table
   // may still name them.
   TRY_VOID(io.Flush());
-  const uint64_t used_end = contents.header.SlotOffset(contents.table.first_untouched_slot());
+  const uint64_t used_end = contents.header.SlotOffset(table.first_untouched_slot());
   uint64_t end = medium.capacity_bytes;
   // Behind the end it costs nothing. A host that cannot give back space is found out by the discard,
   // before a reset is: it would write the zeroes of all holes.
@@ -163,7 +178,7 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
     TRY_VOID(io.Flush());
     contents.damaged_header_copy.reset();
   }
-  if (contents.table.dirty()) TRY_VOID(CommitZonedTable(io, contents.table));
+  if (table.dirty()) TRY_VOID(CommitZonedTable(io, contents.table));
   return {};
 }
 

@@ -38,8 +38,9 @@ struct ZonedContents {
 Result<ZonedContents> LoadZonedContents(SyncIo& io);
 
 // Makes what was loaded fit for writing: brings to stable storage what was read, writes the damaged
-// copies anew, and gives back the space behind the last slot in use. Fails when the medium cannot
-// punch holes. Slots between those in use are left to the caller (ZonedTable::TakeStraySlots).
+// copies anew, and gives back the space behind the last slot in use. Fails, before it writes
+// anything, when the medium cannot punch holes (found out where there is room behind that slot) or
+// ends before it. Slots between those in use are left to the caller (ZonedTable::TakeStraySlots).
 Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents);
 
 // One commit: afterwards the medium says what the table says, and slots taken away are punched and

@@ -86,6 +86,10 @@ Result<void> ZonedTable::FinishLoading(uint32_t slot_limit) {
 
 std::vector<uint32_t> ZonedTable::TakeStraySlots() { return std::exchange(stray_slots_, {}); }
 
+uint64_t ZonedTable::highest_sequence() const {
+  return std::ranges::max_element(pages_, {}, &PageState::sequence)->sequence;
+}
+
 ZoneDescriptor ZonedTable::Describe(uint32_t zone) const {
   const ZonedGeometry& g = header_.geometry;
   const ZoneRecord& record = records_[zone];

@@ -87,6 +87,8 @@ class ZonedTable {
   // first_untouched_slot() on has to read as zeroes before the first SlotForWrite.
   std::vector<uint32_t> TakeStraySlots();
   uint32_t first_untouched_slot() const { return next_slot_; }
+  // Of all pages: how often this image was committed, and no more.
+  uint64_t highest_sequence() const;
 
  private:
   struct PageState {
