@@ -106,7 +106,7 @@ void DiskTransfer::Operation::OnCommandDone(int32_t command_result) {
     StartCommand();
   } else if (request->op == BlockOp::kWriteZeroes && command_result == -EOPNOTSUPP) {
     retries = 0;
-    StartZeroes();
+    BeginZeroes();
   } else {
     LOG_RATE_LIMITED(
         "{}: {} failed on the host: {}{}", options->filename, OpName(request->op),
@@ -116,6 +116,11 @@ void DiskTransfer::Operation::OnCommandDone(int32_t command_result) {
     // A flush cannot be unsupported: who asks for one must know that the data is not safe.
     FinishFlushes(BlockStatus::kIoError);
   }
+}
+
+// Without the host's help. Holes need no whole blocks, but this is a write.
+void DiskTransfer::Operation::BeginZeroes() {
+  IsWritable(*options, *request) ? StartZeroes() : Finish(BlockStatus::kIoError);
 }
 
 void DiskTransfer::Operation::StartZeroes() {

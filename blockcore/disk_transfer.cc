@@ -33,6 +33,15 @@ std::string_view OpName(BlockOp op) {
   }
 }
 
+bool IsWritable(const DiskTransferOptions& options, const BlockRequest& request) {
+  const uint32_t block_bytes = options.alignment.block_bytes;
+  if (((request.offset_bytes | request.length_bytes) & (block_bytes - 1)) == 0) return true;
+  LOG_RATE_LIMITED("{}: {} of {} bytes at {} is no multiple of the {}-byte blocks",
+                   options.filename, OpName(request.op), request.length_bytes, request.offset_bytes,
+                   block_bytes);
+  return false;
+}
+
 BlockStatus StatusFromErrno(int errno_value, bool zoned) {
   // virtio-zoned-spec 6.4, point 3.
   switch (errno_value) {
@@ -84,20 +93,16 @@ void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) {
   bool nothing_to_do = false;
   request.status = BlockStatus::kOk;
   switch (request.op) {
-    case BlockOp::kRead:
-      nothing_to_do = request.length_bytes == 0;
-      break;
     case BlockOp::kWrite:
-    case BlockOp::kWriteZeroes:
       nothing_to_do = request.length_bytes == 0;
-      if (((request.offset_bytes | request.length_bytes) & (options_.alignment.block_bytes - 1)) !=
-          0) {
-        LOG_RATE_LIMITED("{}: {} of {} bytes at {} is no multiple of the {}-byte blocks",
-                         options_.filename, OpName(request.op), request.length_bytes,
-                         request.offset_bytes, options_.alignment.block_bytes);
+      if (!IsWritable(options_, request)) {
         request.status = BlockStatus::kIoError;
         nothing_to_do = true;
       }
+      break;
+    case BlockOp::kRead:
+    case BlockOp::kWriteZeroes:
+      nothing_to_do = request.length_bytes == 0;
       break;
     case BlockOp::kFlush:
       // The kernel reports that it lost written data to one fsync, and then forgets: the next one
@@ -141,7 +146,7 @@ void DiskTransfer::Submit(IoThread& thread, BlockRequest& request) {
   } else if (request.op == BlockOp::kWriteZeroes) {
     const bool whole_blocks = minivmm::IsAligned(request.offset_bytes | request.length_bytes,
                                                  options_.command_block_bytes);
-    whole_blocks ? operation.StartCommand() : operation.StartZeroes();
+    whole_blocks ? operation.StartCommand() : operation.BeginZeroes();
   } else if (IsAligned(request)) {
     operation.StartTransfer();
   } else {

@@ -89,6 +89,9 @@ inline DiscardRange WholeBlocks(const BlockRequest& request, uint32_t block_byte
           AlignDown(request.offset_bytes + request.length_bytes, block_bytes)};
 }
 
+// Whether the range is one that O_DIRECT can write; if not, a line says so.
+bool IsWritable(const DiskTransferOptions& options, const BlockRequest& request);
+
 // One request under way.
 struct DiskTransfer::Operation : IoOperation {
   void StartTransfer();
@@ -102,8 +105,9 @@ struct DiskTransfer::Operation : IoOperation {
   }
   void StartFlush();
   void StartCommand();
-  void OnZeroesWritten(int32_t result);
+  void BeginZeroes();
   void StartZeroes();
+  void OnZeroesWritten(int32_t result);
   void FinishFlushes(BlockStatus status);
   void EndWait(std::optional<BlockStatus> shared_status);
   void Finish(BlockStatus status);

@@ -18,6 +18,7 @@
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
 #include "blockcore/disk_transfer.h"
+#include "blockcore/failing_host.h"
 #include "blockcore/io_thread.h"
 #include "blockcore/null.h"
 #include "blockcore/raw.h"
@@ -384,15 +385,33 @@ TEST_CASE("Zeroes in the last, incomplete block make the file longer, as a write
   CHECK(file.Status().st_size == 8192 + 1024);
 }
 
-TEST_CASE("Zeroes that are no multiple of the direct block are an error and change nothing") {
+TEST_CASE("With direct I/O a hole may have any length, zeroes that are written only whole blocks") {
   auto thread = StartThread();
   TestFile file(64_KiB);
-  const std::vector<uint8_t> content = RandomBytes(64_KiB, 4);
+  std::vector<uint8_t> content = RandomBytes(64_KiB, 4);
   file.Fill(0, content);
-  auto node = Open({.filename = file.path(), .cache_direct = true});
-  CHECK(WriteZeroes(*thread, *node, 0, 100, false) == BlockStatus::kIoError);
-  CHECK(WriteZeroes(*thread, *node, 8, 4096, false) == BlockStatus::kIoError);
-  CHECK(WriteZeroes(*thread, *node, 0, 0, false) == BlockStatus::kOk);
+  UniqueFd fd(::open(file.path().c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
+  REQUIRE(fd.get() >= 0);
+  const int number = fd.get();
+  PlainDisk disk(std::move(fd),
+                 {.capacity_bytes = 64_KiB, .logical_block_bytes = 4096, .write_zeroes = true},
+                 {.filename = "direct",
+                  .fd = number,
+                  .alignment = {.block_bytes = 4096, .memory_bytes = 4096}});
+  // As a zoned image does where a zone's pointer is not at a block.
+  CHECK(WriteZeroes(*thread, disk, 4608, 3584, true) == BlockStatus::kOk);
+  std::fill_n(content.begin() + 4608, 3584, 0);
+  CHECK(file.Content() == content);
+  FailingHost host([](const HostOperation& operation) {
+    return operation.kind == HostOperation::Kind::kAllocate ? HostOutcome::Fail(EOPNOTSUPP)
+                                                            : HostOutcome{};
+  });
+  CHECK(WriteZeroes(*thread, disk, 0, 512, true) == BlockStatus::kIoError);
+  CHECK(WriteZeroes(*thread, disk, 16384 + 512, 8192, false) == BlockStatus::kIoError);
+  CHECK(WriteZeroes(*thread, disk, 0, 0, false) == BlockStatus::kOk);
+  CHECK(file.Content() == content);
+  CHECK(WriteZeroes(*thread, disk, 8192, 8192, false) == BlockStatus::kOk);
+  std::fill_n(content.begin() + 8192, 8192, 0);
   CHECK(file.Content() == content);
 }
 
@@ -432,6 +451,12 @@ TEST_CASE("A device discards and zeroes its whole blocks; parts of them are writ
   const int number = fd.get();
   PlainDisk disk(std::move(fd), {.capacity_bytes = 1_MiB, .discard = true, .write_zeroes = true},
                  {.filename = "device", .fd = number, .command_block_bytes = 4096});
+  FailingHost host([](const HostOperation& operation) {
+    const bool whole_blocks = (operation.offset_bytes | operation.length_bytes) % 4096 == 0;
+    return operation.kind == HostOperation::Kind::kAllocate && !whole_blocks
+               ? HostOutcome::Fail(EINVAL)
+               : HostOutcome{};
+  });
   auto zero = [&](size_t begin, size_t end) {
     std::fill(expected.begin() + static_cast<std::ptrdiff_t>(begin),
               expected.begin() + static_cast<std::ptrdiff_t>(end), 0);
@@ -606,6 +631,30 @@ TEST_CASE("A file and what stands on all of it grow; a part of it does not") {
   CHECK(child->limits().capacity_bytes == 3_MiB);
   NullNode null({});
   CHECK_FALSE(null.Grow(2_GiB).has_value());
+}
+
+TEST_CASE("Nothing gets out of a part that has a size") {
+  auto thread = StartThread();
+  TestFile file(64_KiB);
+  const std::vector<uint8_t> around(64_KiB, 0xee);
+  file.Fill(0, around);
+  auto child = Open({.filename = file.path(), .discard = true});
+  auto raw = CreateRaw(*child, {.offset_bytes = 4096, .size_bytes = 8192});
+  REQUIRE(raw.has_value());
+  std::vector<uint8_t> data(1024);
+  for (uint64_t offset : {uint64_t{8192 - 512}, uint64_t{8192}, ~uint64_t{0} - 511,
+                          ~uint64_t{0} - 4095, uint64_t{1} << 63}) {
+    CAPTURE(offset);
+    for (BlockOp op : {BlockOp::kRead, BlockOp::kWrite}) {
+      CHECK(Transfer(*thread, **raw, op, offset, data.data(), data.size()) ==
+            BlockStatus::kOutOfRange);
+    }
+    CHECK(Command(*thread, **raw, BlockOp::kDiscard, offset, 1024) == BlockStatus::kOutOfRange);
+    CHECK(WriteZeroes(*thread, **raw, offset, 1024, true) == BlockStatus::kOutOfRange);
+  }
+  CHECK(file.Content() == around);
+  CHECK(Transfer(*thread, **raw, BlockOp::kWrite, 8192 - 1024, data.data(), data.size()) ==
+        BlockStatus::kOk);
 }
 
 TEST_CASE("raw hands zeroes to its part of the child") {
