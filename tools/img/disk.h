@@ -18,12 +18,13 @@ namespace minivmm {
 
 enum class Access { kRead, kWrite };
 
-// A node and what it takes to use it. Closed in reverse order.
+// A node and what it takes to use it. Closed in reverse order: the thread first, which waits for
+// what the node does by itself.
 struct OpenedDisk {
-  std::unique_ptr<IoThread> thread;
   std::unique_ptr<BlockNode> child;  // of `node`, if it has one
   std::unique_ptr<BlockNode> node;
   std::unique_ptr<SyncIo> io;
+  std::unique_ptr<IoThread> thread;
 };
 
 // The bytes of an image file.

@@ -36,12 +36,13 @@ struct DiskOptions {
 // What the --blockdev description of that disk would be. A name "json:{…}" is one by itself.
 Result<Options> DescribeDisk(const DiskOptions& options);
 
-// Closed in reverse order.
+// Closed in reverse order: the thread first, which waits for what disks do by themselves (an implicit
+// close of a zone).
 struct IoDisk {
   std::string driver;  // of the topmost node
-  std::unique_ptr<IoThread> thread;
   std::unique_ptr<BlockGraph> graph;
   std::unique_ptr<BlockBackend> backend;  // null without a disk
+  std::unique_ptr<IoThread> thread;
 };
 // Nothing: an I/O thread without a disk.
 Result<IoDisk> OpenDisk(const std::optional<DiskOptions>& options);
