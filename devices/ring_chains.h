@@ -34,7 +34,8 @@ class RingChains {
   // A chain must be free.
   void Begin();
   // Fails when the chain gets longer than max(size, 1024) buffers or 4 GiB, when a readable buffer
-  // comes after a writable one (virtio 2.7.4.2), or when not all of it is guest memory.
+  // comes after a writable one (virtio 2.7.4.2; empty ones aside), or when not all of it is guest
+  // memory.
   Result<void> AddBuffer(uint64_t address, uint32_t length, bool writable);
   // The table of an indirect descriptor; fails when its length is not one to max(size, 1024)
   // descriptors or when it is not within one region of guest memory.

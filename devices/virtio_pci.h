@@ -160,7 +160,7 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   bool msix_enabled_ = false;     // as the driver has it; bus mastering aside
 
   EventFd queue_isr_;  // set: bit 0 of the ISR; signalled as a vector would be
-  // I/O threads change these three by Raise.
+  // I/O threads change the first two by Raise, and load the third.
   std::atomic<uint8_t> status_ = 0;
   std::atomic<uint8_t> isr_ = 0;  // without bit 0
   std::atomic<const EventFd*> config_interrupt_ = nullptr;
