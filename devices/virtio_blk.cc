@@ -191,7 +191,9 @@ Result<void> CheckZones(const BlockLimits& limits, const VirtioBlkOptions& optio
         options.name, limits.zone_size_bytes);
   }
   if (IsHostManaged(limits) && !IsPowerOfTwo(limits.zone_size_bytes)) {
-    LOG("disk '{}': zones of {} bytes, not a power of two: Linux guests refuse such a disk",
+    // At each reset, which a guest may ask for as often as it likes.
+    LOG_RATE_LIMITED(
+        "disk '{}': zones of {} bytes, not a power of two: Linux guests refuse such a disk",
         options.name, limits.zone_size_bytes);
   }
   return {};
