@@ -132,6 +132,11 @@ refuses "zone open failed: Too many references: cannot splice: zone 7 at 0x1c000
 refuses "zones 4 to 6 were opened before" -f zoned z.zbd -c "zo 16M 16M"
 refuses "write failed: Input/output error: zone 4 at 0x1000000 (empty, write pointer 0x1000000): write at 0x1000000" \
   -f zoned z.zbd -c "write 17M 4096"
+for condition in read-only offline; do
+  "$img" set-zone z.zbd 0 "$condition" >/dev/null || fail "minivmm-img set-zone"
+  refuses "write failed: Input/output error: zone 0 at 0x0 ($condition)" -f zoned z.zbd -c "write 0 4k"
+done
+"$img" set-zone z.zbd 0 online >/dev/null || fail "minivmm-img set-zone"
 refuses "zone append failed: Bad file descriptor" -r -f zoned z.zbd -c "zap 16M 4k"
 refuses "zone report failed: Operation not supported" -f raw plain -c "zrp 0 1"
 "$img" check z.zbd >/dev/null || fail "the image is damaged"

@@ -199,10 +199,10 @@ Result<void> CheckAppend(const BlockLimits& limits, uint64_t offset_bytes, uint6
 }
 
 std::string DescribeZone(const BlockLimits& limits, const ZoneDescriptor& zone) {
-  const bool conventional = zone.type == ZoneType::kConventional;
-  std::string text =
-      fmt::format("zone {} at 0x{:x} ({}", zone.start_bytes / limits.zone_size_bytes,
-                  zone.start_bytes, conventional ? NameOf(zone.type) : NameOf(zone.condition));
+  const bool sound_conventional = zone.condition == ZoneCondition::kNotWritePointer;
+  std::string text = fmt::format("zone {} at 0x{:x} ({}", zone.start_bytes / limits.zone_size_bytes,
+                                 zone.start_bytes,
+                                 sound_conventional ? NameOf(zone.type) : NameOf(zone.condition));
   if (HasWritePointer(zone.condition)) {
     text += fmt::format(", write pointer 0x{:x}", zone.write_pointer_bytes);
   }
