@@ -97,6 +97,13 @@ void ZoneQueue::Resume(Lane& lane, Turn& turn) {
       lane.open_need = decision.open_need;
       return waiting_for_open_.Push(lane);
     }
+    const bool may_yield = decision.medium_op == BlockOp::kWrite &&
+                           model_.ConditionOf(lane.zone) == ZoneCondition::kImplicitlyOpen;
+    if (may_yield && closes_wanted_ > 0) {
+      // A zone that is never idle would keep the others waiting for ever.
+      --closes_wanted_;
+      return StartImplicitClose(lane, turn);
+    }
     return Start(lane, decision, turn);
   }
   model_.SetBusy(lane.zone, false);
@@ -170,14 +177,12 @@ void ZoneQueue::StartReport(Lane& lane, Turn& turn) {
   SendToMedium(lane, turn);
 }
 
-void ZoneQueue::StartImplicitClose(uint32_t zone, Turn& turn) {
-  uint64_t start = model_.StartOf(zone);
-  BlockOp medium_op = model_.DecideManagement(BlockOp::kZoneClose, start).medium_op;
-  Lane& lane = TakeLane(zone);
+void ZoneQueue::StartImplicitClose(Lane& lane, Turn& turn) {
+  uint64_t start = model_.StartOf(lane.zone);
   lane.step = Lane::Step::kImplicitClose;
   lane.closing = true;
   ++implicit_closes_;
-  lane.own.op = medium_op;
+  lane.own.op = model_.DecideManagement(BlockOp::kZoneClose, start).medium_op;
   lane.own.offset_bytes = start;
   lane.own.length_bytes = 0;
   lane.own.buffers = {};
@@ -276,6 +281,7 @@ void ZoneQueue::FinishFlight(Lane& lane, BlockStatus status, Turn& turn) {
 // ---- Open resources ----
 
 void ZoneQueue::ServeWaitingForOpen(Turn& turn) {
+  closes_wanted_ = 0;
   while (!waiting_for_open_.empty()) {
     Lane& lane = *waiting_for_open_.head;
     BlockStatus refusal = BlockStatus::kOk;
@@ -292,11 +298,14 @@ void ZoneQueue::ServeWaitingForOpen(Turn& turn) {
         break;
       case ZoneModel::Grant::kCloseFirst:
         // One close for each that waits. Where all that could be closed are busy, the next of them
-        // to become idle brings us here again.
+        // to become idle brings us here again, or is closed when it comes to its next write.
         while (implicit_closes_ < waiting_for_open_.count) {
           std::optional<uint32_t> victim = model_.IdleVictim();
-          if (!victim) break;
-          StartImplicitClose(*victim, turn);
+          if (!victim) {
+            closes_wanted_ = static_cast<uint32_t>(waiting_for_open_.count) - implicit_closes_;
+            break;
+          }
+          StartImplicitClose(TakeLane(*victim), turn);
         }
         return;
     }

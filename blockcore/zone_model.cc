@@ -30,8 +30,9 @@ bool IsActive(ZoneCondition condition) {
   return IsOpen(condition) || condition == ZoneCondition::kClosed;
 }
 
-// A zone that must take an open resource before anything is written to it.
-OpenNeed NeedToWrite(ZoneCondition condition) {
+// A zone that must take an open resource before anything is written to it. `fills`: all of it is.
+OpenNeed NeedToWrite(ZoneCondition condition, bool fills = false) {
+  if (condition == ZoneCondition::kEmpty && fills) return OpenNeed::kToFill;
   bool rests = condition == ZoneCondition::kEmpty || condition == ZoneCondition::kClosed;
   return rests ? OpenNeed::kRequired : OpenNeed::kNone;
 }
@@ -233,7 +234,7 @@ ZoneDecision ZoneModel::DecideWrite(uint64_t offset_bytes, uint64_t length_bytes
   ZoneCondition condition = ConditionOf(index);
   if (IsDead(condition) || last != index) return Refuse(BlockStatus::kZoneInvalid);
   uint64_t within = offset_bytes - StartOf(index);
-  decision.open_need = NeedToWrite(condition);
+  decision.open_need = NeedToWrite(condition, length_bytes == zone.capacity_bytes);
   if (TypeOf(index) == ZoneType::kSequentialPreferred) {
     return RangeFits(within, length_bytes, zone.capacity_bytes) ? decision
                                                                 : Refuse(BlockStatus::kZoneInvalid);
@@ -270,7 +271,7 @@ ZoneDecision ZoneModel::DecideAppend(uint64_t offset_bytes, uint64_t length_byte
   if (length_bytes > zone.capacity_bytes - written) return Refuse(BlockStatus::kZoneInvalid);
   return {.needs_medium = true,
           .position_bytes = offset_bytes + written,
-          .open_need = NeedToWrite(condition)};
+          .open_need = NeedToWrite(condition, length_bytes == zone.capacity_bytes)};
 }
 
 ZoneDecision ZoneModel::DecideManagement(BlockOp op, uint64_t offset_bytes) const {
@@ -348,7 +349,7 @@ ZoneModel::Grant ZoneModel::Reserve(uint32_t index, OpenNeed need) {
       !zone.holds_active && limits_.max_active_zones != 0 && active_ >= limits_.max_active_zones;
   if (active_full) {
     if (preferred) return Grant::kGranted;
-    return finishing_ > 0 ? Grant::kWait : Grant::kActiveLimit;
+    return filling_ > 0 ? Grant::kWait : Grant::kActiveLimit;
   }
   if (limits_.max_open_zones != 0 && open_ >= limits_.max_open_zones) {
     // What is open and not explicitly so is implicitly open, or about to become something that
@@ -357,9 +358,10 @@ ZoneModel::Grant ZoneModel::Reserve(uint32_t index, OpenNeed need) {
     return preferred ? Grant::kGranted : Grant::kOpenLimit;
   }
   SetHolds(zone, true, true);
-  if (preferred && ConditionOf(index) == ZoneCondition::kEmpty) {
-    zone.finishing = true;
-    ++finishing_;
+  const bool to_full = preferred || need == OpenNeed::kToFill;
+  if (to_full && ConditionOf(index) == ZoneCondition::kEmpty) {
+    zone.filling = true;
+    ++filling_;
   }
   return Grant::kGranted;
 }
@@ -433,8 +435,8 @@ void ZoneModel::SetHolds(Zone& zone, bool open, bool active) {
   active_ += static_cast<uint32_t>(active) - static_cast<uint32_t>(zone.holds_active);
   zone.holds_open = open;
   zone.holds_active = active;
-  finishing_ -= zone.finishing;
-  zone.finishing = false;
+  filling_ -= zone.filling;
+  zone.filling = false;
 }
 
 void ZoneModel::UpdateList(uint32_t index) {

@@ -43,6 +43,7 @@ namespace minivmm {
 enum class OpenNeed : uint8_t {
   kNone,
   kRequired,   // refused without
+  kToFill,     // as well, by a write that takes an empty zone to full at once
   kPreferred,  // some media want one for finishing a zone; if none can be had, the medium decides
 };
 
@@ -108,7 +109,7 @@ class ZoneModel {
   enum class Grant : uint8_t {
     kGranted,
     kCloseFirst,   // after an implicitly open zone has been closed (or has let go by itself)
-    kWait,         // after an empty zone that is being finished has let go: it never was active
+    kWait,         // after a zone on its way from empty to full has let go: it never was active
     kOpenLimit,    // all open zones were opened explicitly
     kActiveLimit,  // comes first where both limits are met
   };
@@ -152,8 +153,8 @@ class ZoneModel {
     uint64_t capacity_bytes : 56;
     uint64_t holds_open : 1;
     uint64_t holds_active : 1;
-    uint64_t finishing : 1;  // from empty on, with resources of its own meanwhile
-    uint64_t listed : 1;     // in the list of idle, implicitly open zones
+    uint64_t filling : 1;  // from empty to full at once, with resources of its own meanwhile
+    uint64_t listed : 1;   // in the list of idle, implicitly open zones
     uint32_t previous;
     uint32_t next;
   };
@@ -173,7 +174,7 @@ class ZoneModel {
   uint32_t open_ = 0;
   uint32_t active_ = 0;
   uint32_t explicitly_open_ = 0;
-  uint32_t finishing_ = 0;
+  uint32_t filling_ = 0;
   static constexpr uint32_t kNoZone = UINT32_MAX;
   uint32_t oldest_ = kNoZone;  // the list's two ends
   uint32_t newest_ = kNoZone;

@@ -42,9 +42,6 @@ void ZoneQueue::Submit(IoThread& thread, BlockRequest& request) {
     case BlockOp::kFlush:
       return medium_.Submit(thread, request);
     case BlockOp::kDiscard:
-      if (limits().zoned != ZonedModel::kHostManaged) return medium_.Submit(thread, request);
-      request.status = BlockStatus::kUnsupported;
-      return thread.Complete(request);
     case BlockOp::kWriteZeroes:
       request.status = BlockStatus::kUnsupported;
       return thread.Complete(request);

@@ -19,7 +19,8 @@
 // do. It runs on the I/O thread of the request at its head and is posted there if need be, so every
 // request stays on its own thread and completes there, never inside Submit. Neighbours in a lane
 // that come from the same thread and continue each other become one vectored write; data is never
-// copied.
+// copied. When requests wait for an open zone and all are busy, a zone is closed between two of its
+// writes, and goes to the end of those who wait.
 //
 // When the medium fails, a sequential zone is reported and reloaded before anything else happens in
 // it (that also makes the host's kernel accept writes to it again), then the requests get their
@@ -120,7 +121,7 @@ class ZoneQueue {
   void Start(Lane& lane, const ZoneDecision& decision, Turn& turn);
   void Join(Lane& lane, Turn& turn);
   void StartReport(Lane& lane, Turn& turn);
-  void StartImplicitClose(uint32_t zone, Turn& turn);
+  void StartImplicitClose(Lane& lane, Turn& turn);
   void SendToMedium(Lane& lane, Turn& turn);
   void OnReported(Lane& lane, bool reloaded, Turn& turn);
   void ApplyFlight(Lane& lane);
@@ -147,6 +148,7 @@ class ZoneQueue {
   uint32_t live_lanes_ = 0;
   Fifo<Lane> waiting_for_open_;   // their next request needs an open resource
   uint32_t implicit_closes_ = 0;  // in flight, for those who wait
+  uint32_t closes_wanted_ = 0;    // besides: those that found no idle zone
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::vector<std::unique_ptr<Ticket>> tickets_;
   Lane* free_lanes_ = nullptr;

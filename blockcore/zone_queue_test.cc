@@ -478,6 +478,13 @@ TEST_CASE("a zone that became read-only or offline is found by the failure (Z-32
   rig.medium.set_mode(Mode::kImmediate);
   REQUIRE(rig.Append(1).status() == Status::kOk);
   REQUIRE(rig.Append(2).status() == Status::kOk);
+  REQUIRE(rig.Append(3).status() == Status::kOk);
+  // A failure that has another cause changes nothing for those that come after it.
+  rig.medium.fault = [](const BlockRequest& request) {
+    return request.op == BlockOp::kRead ? Status::kIoError : Status::kOk;
+  };
+  CHECK(rig.Read(rig.Start(3)).status() == Status::kIoError);
+  rig.medium.fault = nullptr;
   rig.medium.zones()[1].condition = Condition::kReadOnly;
   rig.medium.zones()[1].write_pointer_bytes = UINT64_MAX;
   rig.medium.zones()[2].condition = Condition::kOffline;
@@ -626,6 +633,44 @@ TEST_CASE("while all open zones are busy, a request waits for the first to becom
   rig.CheckCoherent();
 }
 
+TEST_CASE("zones that are never idle keep nobody waiting for an open one for ever") {
+  // Two zones, one request of each of them always waiting behind another, on two threads.
+  Rig rig(Disk{.max_open = 2}, 2);
+  for (uint32_t zone : {1, 2, 1, 2}) rig.Append(zone, 512, static_cast<int>(zone - 1));
+  Call& third = rig.Append(3, 512, 1);
+  Call& fourth = rig.Manage(BlockOp::kZoneOpen, 4);
+  int rounds = 0;
+  for (; !(third.done && fourth.done); ++rounds) {
+    REQUIRE(rounds < 50);
+    rig.Append(1 + rounds % 2, 512, rounds % 2);
+    rig.Complete();
+  }
+  // They go on as well, in turn.
+  Call& next = rig.Append(1);
+  while (!rig.Held().empty()) rig.Complete();
+  CHECK(next.status() == Status::kOk);
+  for (const Call& call : rig.calls) CHECK(call.status() == Status::kOk);
+  CHECK(rig.ConditionOf(4) == Condition::kExplicitlyOpen);
+  rig.CheckCoherent();
+}
+
+TEST_CASE("where a zone between two writes cannot be closed, who waited for that fails") {
+  Rig rig(Disk{.max_open = 1});
+  rig.Append(1);
+  Call& own = rig.Append(1);
+  Call& waiting = rig.Append(2);
+  rig.Complete();
+  CHECK(rig.Held() == "close@128");
+  rig.Fail();
+  CHECK(rig.Held() == "report@128");
+  rig.Complete();
+  CHECK(waiting.status() == Status::kIoError);
+  CHECK(rig.Held() == "write@129+1");
+  rig.Complete();
+  CHECK(own.status() == Status::kOk);
+  rig.CheckCoherent();
+}
+
 TEST_CASE("a request that waits is served when another zone is reset, finished or filled") {
   Rig rig(Disk{.max_open = 1});
   rig.Append(1);
@@ -635,10 +680,10 @@ TEST_CASE("a request that waits is served when another zone is reset, finished o
   CHECK(rig.Held() == "reset@128");
   rig.Complete();
   CHECK(rig.Held() == "write@256+1");
-  rig.Append(2, 48_KiB - 512);
-  Call& next = rig.Append(3);
   rig.Complete();
   CHECK(waiting.status() == Status::kOk);
+  rig.Append(2, 48_KiB - 512);
+  Call& next = rig.Append(3);
   rig.Complete();  // full
   CHECK(rig.Held() == "write@384+1");
   rig.Complete();
@@ -693,6 +738,32 @@ TEST_CASE("finishing an empty zone takes an active one from nobody: others wait 
     rig.Complete();
     CHECK(open.status() == Status::kOk);
     rig.CheckCoherent();
+  }
+}
+
+TEST_CASE("nor does a write that takes an empty zone to full (4.3, H-26)") {
+  for (BlockOp op : {BlockOp::kWrite, BlockOp::kZoneAppend}) {
+    for (bool fills : {true, false}) {
+      CAPTURE(fills);
+      Rig rig(Disk{.max_active = 1});
+      Call& fill = rig.Do(op, rig.Start(1), 48_KiB);
+      Call& open = rig.Manage(BlockOp::kZoneOpen, 2);
+      CHECK(rig.Held() == "write@128+96");
+      CHECK(!open.done);
+      if (fills) {
+        rig.Complete();
+        CHECK(rig.Held() == "open@256");
+        rig.Complete();
+      } else {
+        rig.medium.fault = [](const BlockRequest&) { return Status::kIoError; };
+        rig.Complete();  // after the first block: the zone is active
+        rig.medium.fault = nullptr;
+        rig.Complete();
+      }
+      CHECK(fill.status() == (fills ? Status::kOk : Status::kIoError));
+      CHECK(open.status() == (fills ? Status::kOk : Status::kZoneActiveLimit));
+      rig.CheckCoherent();
+    }
   }
 }
 
@@ -974,7 +1045,27 @@ TEST_CASE("a host-aware disk takes writes and reads anywhere, also across zones 
   CHECK(rig.Do(BlockOp::kWrite, 64_KiB, 256_KiB).status() == Status::kIoError);
   rig.medium.fault = nullptr;
   CHECK(rig.Manage(BlockOp::kZoneReset, 2).status() == Status::kOk);
-  CHECK(rig.Do(BlockOp::kDiscard, 0, 512).status() == Status::kUnsupported);  // the fake's word
+  rig.medium.ClearLog();
+  CHECK(rig.Do(BlockOp::kDiscard, 0, 512).status() == Status::kUnsupported);
+  CHECK(rig.Log().empty());
+}
+
+TEST_CASE("writes to a host-aware zone that do not continue each other are not joined (Z-57)") {
+  Disk disk;
+  disk.zoned = ZonedModel::kHostAware;
+  Rig rig(disk);
+  Call& first = rig.Write(rig.Start(1) + 4096);
+  Call& second = rig.Write(rig.Start(1));
+  Call& third = rig.Write(rig.Start(1) + 8192);
+  CHECK(rig.Held() == "write@136+1");
+  rig.Complete();
+  CHECK(rig.Held() == "write@128+1");
+  rig.Complete();
+  CHECK(rig.Held() == "write@144+1");
+  rig.Complete();
+  for (Call* call : {&first, &second, &third}) CHECK(call->status() == Status::kOk);
+  rig.medium.set_mode(Mode::kImmediate);
+  CHECK(rig.Read(rig.Start(1) + 8192).data == third.data);
 }
 
 // ---- Several threads at once ----
