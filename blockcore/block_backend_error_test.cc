@@ -280,6 +280,25 @@ TEST_CASE("reads and writes have policies of their own") {
   CHECK(read->memory[0] == 0);
 }
 
+TEST_CASE("the status says why the first had to wait, whatever comes after it") {
+  Disk disk({.reads = OnError::kStop, .writes = OnError::kStop});
+  Queue queue(*disk.backend);
+  std::unique_ptr<Sent> write, read;
+  {
+    FailingHost host([](const HostOperation& operation) {
+      return HostOutcome::Fail(operation.kind == Kind::kWrite ? ENOSPC : EIO);
+    });
+    write = queue.Send(BlockOp::kWrite);
+    disk.AwaitErrors(1);
+    read = queue.Send(BlockOp::kRead);
+    disk.AwaitErrors(2);
+    CHECK(disk.backend->io_status() == BlockStatus::kNoSpace);
+  }
+  queue.Retry();
+  CHECK(queue.Await(*write) == BlockStatus::kOk);
+  CHECK(queue.Await(*read) == BlockStatus::kOk);
+}
+
 TEST_CASE("requests that wait are tried again in the order in which they were sent") {
   Disk disk(kStop);
   Queue queue(*disk.backend);

@@ -17,6 +17,7 @@
 
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
+#include "blockcore/block_graph.h"
 #include "blockcore/disk_transfer.h"
 #include "blockcore/failing_host.h"
 #include "blockcore/io_thread.h"
@@ -217,6 +218,12 @@ TEST_CASE("Many requests with odd buffers at once all get their own data") {
   std::vector<iovec> buffers(kRequests);
   std::vector<BlockRequest> requests(kRequests);
   std::atomic<int> done{0};
+  int reads = 0;
+  int most_at_once = 0;
+  FailingHost host([&](const HostOperation&) {
+    most_at_once = std::max(most_at_once, ++reads - done);
+    return HostOutcome{};
+  });
   thread->RunAndWait([&] {
     for (int i = 0; i < kRequests; ++i) {
       buffers[i] = {memory.data() + 1 + i * kLength, kLength};
@@ -238,6 +245,8 @@ TEST_CASE("Many requests with odd buffers at once all get their own data") {
   for (int seen = done; seen != kRequests; seen = done) done.wait(seen);
   for (const BlockRequest& request : requests) CHECK(request.status == BlockStatus::kOk);
   CHECK(std::equal(expected.begin(), expected.end(), memory.begin() + 1));
+  CHECK(reads == kRequests);
+  CHECK(most_at_once == 16);  // a buffer each, and no more of them
 }
 
 TEST_CASE(
@@ -464,7 +473,7 @@ TEST_CASE("A device discards and zeroes its whole blocks; parts of them are writ
   CHECK(Command(*thread, disk, BlockOp::kDiscard, 512, 8192) == BlockStatus::kOk);
   zero(4096, 8192);
   CHECK(Command(*thread, disk, BlockOp::kDiscard, 12288 + 512, 4096 - 512) == BlockStatus::kOk);
-  CHECK(Command(*thread, disk, BlockOp::kDiscard, 12288 + 512, 7 * 512) == BlockStatus::kOk);
+  CHECK(Command(*thread, disk, BlockOp::kDiscard, 12288 + 512, 1024) == BlockStatus::kOk);
   CHECK(WriteZeroes(*thread, disk, 16384 + 512, 1024, true) == BlockStatus::kOk);
   zero(16384 + 512, 16384 + 1536);
   CHECK(WriteZeroes(*thread, disk, 20480 + 512, 8192, false) == BlockStatus::kOk);
@@ -497,6 +506,41 @@ TEST_CASE(
   CHECK(Command(*thread, disk, BlockOp::kFlush) == BlockStatus::kIoError);
   DiskTransfer reopened(options);
   CHECK(Command(*thread, reopened, BlockOp::kFlush) == BlockStatus::kOk);
+}
+
+TEST_CASE("What a description says of caches reaches the file") {
+  auto thread = StartThread();
+  TestFile file(64_KiB);
+  auto open = [&](BlockGraph& graph, const std::string& options) {
+    REQUIRE(graph.Add("node-name=n," + options + "filename=" + file.path()));
+    return *graph.Claim("n", "test");
+  };
+  int syncs = 0;
+  FailingHost host([&](const HostOperation& operation) {
+    syncs += operation.kind == HostOperation::Kind::kSync ? 1 : 0;
+    return HostOutcome{};
+  });
+  auto syncs_of_flush = [&](const std::string& options) {
+    BlockGraph graph;
+    BlockNode* node = open(graph, options);
+    syncs = 0;
+    CHECK(Command(*thread, *node, BlockOp::kFlush) == BlockStatus::kOk);
+    return syncs;
+  };
+  CHECK(syncs_of_flush("driver=file,") == 1);
+  CHECK(syncs_of_flush("driver=file,cache.no-flush=on,") == 0);
+  CHECK(syncs_of_flush("driver=raw,file.driver=file,file.") == 1);
+  CHECK(syncs_of_flush("driver=raw,cache.no-flush=on,file.driver=file,file.cache.no-flush=off,"
+                       "file.") == 0);
+  // With O_DIRECT it has to be a whole block.
+  std::vector<uint8_t> data(100);
+  auto write = [&](const std::string& options) {
+    BlockGraph graph;
+    return Transfer(*thread, *open(graph, options), BlockOp::kWrite, 0, data.data(), data.size());
+  };
+  CHECK(write("driver=file,") == BlockStatus::kOk);
+  CHECK(write("driver=file,cache.direct=on,") == BlockStatus::kIoError);
+  CHECK(write("driver=raw,cache.direct=on,file.driver=file,file.") == BlockStatus::kIoError);
 }
 
 TEST_CASE("Nothing to transfer is done at once, and zone operations are unsupported") {

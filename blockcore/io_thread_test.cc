@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -85,6 +86,16 @@ TEST_CASE("A task that posts itself over and over keeps nobody else waiting") {
     if (!self.stop) self.thread->Post(self);
   };
   thread->Post(endless);
+  struct Nop : IoOperation {
+    std::atomic<bool> is_done{false};
+  } nop;
+  nop.done = [](IoOperation& self, int32_t) {
+    auto& is_done = static_cast<Nop&>(self).is_done;
+    is_done = true;
+    is_done.notify_one();
+  };
+  thread->RunAndWait([&] { ::io_uring_prep_nop(&thread->Prepare(nop)); });
+  nop.is_done.wait(false);
   thread->RunAndWait([&] { endless.stop = true; });
 }
 
@@ -380,14 +391,19 @@ TEST_CASE("End-of-turn tasks run once, after the completions of their turn") {
 
 TEST_CASE("An end-of-turn task may ask for the next turn's end") {
   auto thread = StartThread();
+  TurnCounter counter;
   struct Again : Task {
     IoThread* thread;
+    const TurnCounter* counter;
+    std::set<int> turns;
     int left = 3;
     std::atomic<bool> done{false};
   } again;
   again.thread = thread.get();
+  again.counter = &counter;
   again.run = [](Task& task) {
     auto& self = static_cast<Again&>(task);
+    self.turns.insert(self.counter->turns);
     if (--self.left > 0) {
       self.thread->RunAtEndOfTurn(self);
     } else {
@@ -395,9 +411,14 @@ TEST_CASE("An end-of-turn task may ask for the next turn's end") {
       self.done.notify_one();
     }
   };
-  thread->RunAndWait([&] { thread->RunAtEndOfTurn(again); });
+  thread->RunAndWait([&] {
+    thread->SetPoller(&counter);
+    thread->RunAtEndOfTurn(again);
+  });
   again.done.wait(false);
+  thread->RunAndWait([&] { thread->SetPoller(nullptr); });
   CHECK(again.left == 0);
+  CHECK(again.turns.size() == 3);
 }
 
 }  // namespace

@@ -155,6 +155,7 @@ TEST_CASE("A disk that cannot be is refused with the option at fault") {
       {"16,777,216 zones", [](ZonedGeometry& g) { g.capacity_bytes = 65 * 1024 * 1024_GiB; }},
       {"zone.capacity=0", [](ZonedGeometry& g) { g.zone_capacity_bytes = 0; }},
       {"zone.capacity=", [](ZonedGeometry& g) { g.zone_capacity_bytes = 5_MiB; }},
+      {"zone.capacity=", [](ZonedGeometry& g) { g.zone_capacity_bytes -= 512; }},
       {"zone.conventional_zones", [](ZonedGeometry& g) { g.conventional_zones = 1001; }},
       {"zone.max_open_zones=13", [](ZonedGeometry& g) { g.max_open_zones = 13; }},
       {"zone.max_append_bytes", [](ZonedGeometry& g) { g.max_append_bytes = 512; }},
@@ -296,8 +297,9 @@ TEST_CASE("A record that cannot be is refused") {
   CHECK_FALSE(accepts(9, {4096, kNoSlot, C::kClosed}));
   CHECK_FALSE(accepts(9, {0, 1, C::kClosed}));
   CHECK_FALSE(accepts(9, {512, 1, C::kClosed}));  // host-managed: not a multiple of the granularity
-  CHECK_FALSE(accepts(9, {3_MiB, 1, C::kClosed}));    // would be full
-  CHECK_FALSE(accepts(9, {4_MiB, 1, C::kFull}));      // beyond the capacity
+  CHECK_FALSE(accepts(9, {3_MiB, 1, C::kClosed}));  // would be full
+  CHECK_FALSE(accepts(9, {4_MiB, 1, C::kFull}));    // beyond the capacity
+  CHECK_FALSE(accepts(9, {512, 1, C::kFull}));
   CHECK_FALSE(accepts(9, {4096, 2002, C::kClosed}));  // there is no such slot
   CHECK_FALSE(accepts(9, {0, 1, C::kEmpty}));
   CHECK_FALSE(accepts(9, {0, 1, C::kFull}));

@@ -348,6 +348,20 @@ TEST_CASE("A reset gives space back after the next commit, not before") {
   CHECK(f.disk.TakeArrivals()[0].offset_bytes == 1_MiB);
 }
 
+TEST_CASE("What commits by itself does not try again by itself") {
+  Fixture f;
+  REQUIRE(f.Open() == "");
+  for (uint32_t zone = 5; zone < 25; ++zone) f.Write(zone * kZone, Pattern(512, zone));
+  f.Do(BlockOp::kFlush);
+  f.Arrivals();
+  f.disk.set_fault([](const BlockRequest& request) {
+    return request.op == BlockOp::kFlush ? BlockStatus::kIoError : BlockStatus::kOk;
+  });
+  for (uint32_t zone = 5; zone < 21; ++zone) f.Do(BlockOp::kZoneReset, zone * kZone);
+  CHECK(f.Arrivals() == "f");
+  f.disk.set_fault(nullptr);
+}
+
 TEST_CASE("Many resets commit by themselves") {
   Fixture f;
   REQUIRE(f.Open() == "");
@@ -550,7 +564,8 @@ TEST_CASE(
                                                             : BlockStatus::kOk;
   });
   for (int i = 0; i < 19; ++i) {
-    CHECK(f.Write(5 * kZone + 1536, Pattern(2_KiB, 2)) == BlockStatus::kIoError);
+    const uint64_t within = i % 2 == 0 ? 1536 : 2_KiB;  // at the pointer, and beyond it
+    CHECK(f.Write(5 * kZone + within, Pattern(1536, 2)) == BlockStatus::kIoError);
   }
   CHECK(f.Write(5 * kZone + 4_KiB, Pattern(512, 3)) == BlockStatus::kOk);
   CHECK(f.Read(5 * kZone + 1536, 4_KiB - 1536) == Zeroes(4_KiB - 1536));

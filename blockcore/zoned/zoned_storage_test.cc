@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -262,6 +263,22 @@ TEST_CASE("A changed table is committed and read again") {
   auto contents = LoadZonedContents(io);
   REQUIRE(contents.has_value());
   CHECK(contents->table.Describe(7).condition == ZoneCondition::kOffline);
+}
+
+TEST_CASE("A commit that is done outlasts a power cut") {
+  DamagedImage image;
+  SyncIo io(*image.thread, image.disk);
+  auto contents = LoadZonedContents(io);
+  REQUIRE(contents.has_value());
+  contents->table.SetFault(7, ZoneFault::kOffline);
+  image.disk.StartRecording();
+  REQUIRE(CommitZonedTable(io, contents->table).has_value());
+  std::minstd_rand random(1);
+  MemoryNode left(image.disk.Cut(image.disk.Tick(), MemoryNode::Keep::kNothing, random));
+  SyncIo io_of_left(*image.thread, left);
+  auto after = LoadZonedContents(io_of_left);
+  REQUIRE(after.has_value());
+  CHECK(after->table.Describe(7).condition == ZoneCondition::kOffline);
 }
 
 TEST_CASE("A failed commit is reported") {

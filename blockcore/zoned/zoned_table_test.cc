@@ -235,12 +235,19 @@ TEST_CASE("A damaged place is healed from the other, two are a failure") {
 TEST_CASE("An undamaged page that says what cannot be is not healed away") {
   ZonedHeader header = SampleHeader(10);
   ZonedTable table(header);
-  Medium medium;
-  Commit(table, medium);
   std::vector<ZoneRecord> records(10);
   records[5] = {.written_bytes = 512, .slot = kNoSlot, .condition = ZoneCondition::kClosed};
-  medium[header.PageOffset(0, 1)] = EncodeTablePage(header, 0, 9, records);
-  CHECK_FALSE(Load(header, medium).has_value());
+  Medium medium;
+  for (int commits = 0; commits < 2; ++commits) {
+    for (uint32_t place : {0, 1}) {
+      CAPTURE(place);
+      Write(table, 3, 512);
+      Commit(table, medium);
+      Medium wrong = medium;
+      wrong[header.PageOffset(0, place)] = EncodeTablePage(header, 0, 9, records);
+      CHECK_FALSE(Load(header, wrong).has_value());
+    }
+  }
 }
 
 TEST_CASE("Two zones with one slot are refused") {
