@@ -60,7 +60,8 @@ bool IsKnown(ZoneType type) {
          type == ZoneType::kSequentialPreferred;
 }
 
-// A zone that nobody can use may be reported with any capacity.
+// A zone that nobody can use may be reported with any capacity, and may keep one that is possible:
+// Linux refuses a disk whose zones differ in it.
 bool TellsCapacity(const ZoneDescriptor& report) {
   return IsKnown(report.type) && report.condition != ZoneCondition::kOffline;
 }
@@ -111,19 +112,30 @@ Result<ZoneModel> ZoneModel::Create(const BlockLimits& limits,
   model.zones_.resize(limits.zone_count);
   ZoneType sequential = limits.zoned == ZonedModel::kHostManaged ? ZoneType::kSequentialRequired
                                                                  : ZoneType::kSequentialPreferred;
+  auto is_possible = [&limits](uint64_t capacity, uint64_t length) {
+    return capacity != 0 && capacity <= length && IsAligned(capacity, limits.logical_block_bytes);
+  };
+  auto tells_usual = std::ranges::find_if(report, [](const ZoneDescriptor& descriptor) {
+    return descriptor.type != ZoneType::kConventional && TellsCapacity(descriptor);
+  });
+  const uint64_t usual_capacity =
+      tells_usual == report.end() ? limits.zone_size_bytes : tells_usual->capacity_bytes;
   for (uint32_t zone = 0; zone < limits.zone_count; ++zone) {
     const ZoneDescriptor& descriptor = report[zone];
     // What stays fixed from here on: type and capacity.
     bool conventional = descriptor.type == ZoneType::kConventional;
     Zone& entry = model.zones_[zone];
     entry.type = static_cast<uint64_t>(conventional ? ZoneType::kConventional : sequential);
-    uint64_t capacity = conventional || !TellsCapacity(descriptor) ? model.LengthOf(zone)
-                                                                   : descriptor.capacity_bytes;
-    if (capacity == 0 || capacity > model.LengthOf(zone) ||
-        !IsAligned(capacity, limits.logical_block_bytes)) {
+    const uint64_t length = model.LengthOf(zone);
+    uint64_t capacity = conventional ? length : descriptor.capacity_bytes;
+    if (!conventional && !TellsCapacity(descriptor) &&
+        !(IsKnown(descriptor.type) && is_possible(capacity, length))) {
+      capacity = std::min(usual_capacity, length);
+    }
+    if (!is_possible(capacity, length)) {
       return Fail(
           "cannot use the zone report: zone {} has a capacity of {} bytes in a length of {}", zone,
-          capacity, model.LengthOf(zone));
+          capacity, length);
     }
     entry.capacity_bytes = capacity;
     // No other zone is in this condition when it is adopted: how far it was written is not known.
