@@ -104,6 +104,8 @@ void DiskTransfer::Operation::OnCommandDone(int32_t command_result) {
     is_flush ? FinishFlushes(BlockStatus::kOk) : Finish(BlockStatus::kOk);
   } else if (RetriesAfter(-command_result)) {
     StartCommand();
+  } else if (request->op == BlockOp::kDiscard && command_result == -EFBIG) {
+    Finish(BlockStatus::kOk);  // a file cannot be so long: nothing is there
   } else if (request->op == BlockOp::kWriteZeroes && command_result == -EOPNOTSUPP) {
     retries = 0;
     BeginZeroes();

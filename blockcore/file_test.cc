@@ -543,6 +543,15 @@ TEST_CASE("What a description says of caches reaches the file") {
   CHECK(write("driver=raw,cache.direct=on,file.driver=file,file.") == BlockStatus::kIoError);
 }
 
+TEST_CASE("Behind the longest file that a host can have there is nothing to discard") {
+  auto thread = StartThread();
+  TestFile file(64_KiB);
+  auto node = Open({.filename = file.path(), .discard = true});
+  FailingHost host([](const HostOperation&) { return HostOutcome::Fail(EFBIG); });
+  CHECK(Command(*thread, *node, BlockOp::kDiscard, 0, 4096) == BlockStatus::kOk);
+  CHECK(WriteZeroes(*thread, *node, 0, 4096, true) == BlockStatus::kIoError);
+}
+
 TEST_CASE("Nothing to transfer is done at once, and zone operations are unsupported") {
   auto thread = StartThread();
   TestFile file(64_KiB);

@@ -147,6 +147,7 @@ class ZonedImage : public BlockNode {
   enum class Sweep { kIdle, kWaiting, kPunching } sweep_ = Sweep::kIdle;
   std::vector<uint32_t> loose_slots_;  // named nowhere any more: for the next sweep
   std::vector<uint32_t> sweep_slots_;  // for this one, in descending order
+  bool punch_singly_ = false;          // a hole of several could not be punched
   uint32_t punch_count_ = 0;           // of the hole under way: the last so many of them
   BlockRequest punch_request_;
   IoThread* sweep_thread_ = nullptr;

@@ -127,6 +127,7 @@ void ZonedImage::StartSweep(Turn& turn) {
 void ZonedImage::StartPunching(Turn& turn) {
   sweep_ = Sweep::kPunching;
   sweep_thread_ = &turn.thread;
+  punch_singly_ = false;
   PreparePunch(turn);
 }
 
@@ -134,7 +135,8 @@ void ZonedImage::PreparePunch(Turn& turn) {
   const size_t size = sweep_slots_.size();
   const uint32_t first = sweep_slots_.back();
   punch_count_ = 1;
-  while (punch_count_ < size && sweep_slots_[size - 1 - punch_count_] == first + punch_count_) {
+  while (!punch_singly_ && punch_count_ < size &&
+         sweep_slots_[size - 1 - punch_count_] == first + punch_count_) {
     ++punch_count_;
   }
   punch_request_.op = BlockOp::kWriteZeroes;
@@ -157,6 +159,11 @@ void ZonedImage::OnPunched(BlockStatus status) {
 
 void ZonedImage::EndPunch(BlockStatus status, Turn& turn) {
   const bool ok = status == BlockStatus::kOk;
+  // One that lies where the host's files cannot reach must not take its neighbours along.
+  if (!ok && punch_count_ > 1) {
+    punch_singly_ = true;
+    return PreparePunch(turn);
+  }
   if (!ok) {
     LOG_RATE_LIMITED(
         "zoned: cannot give back the space of {} zones: {}; it is tried again when the image is "

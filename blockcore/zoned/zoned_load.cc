@@ -145,7 +145,7 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
   if (medium.logical_block_bytes > contents.header.geometry.logical_block_bytes) {
     return Fail(
         "it has blocks of {} bytes, but the node below takes writes of {} bytes: leave "
-        "cache.direct off",
+        "cache.direct off, or make the image with logical_block_size=4096",
         contents.header.geometry.logical_block_bytes, medium.logical_block_bytes);
   }
   const uint32_t room = SlotLimit(contents.header, medium);
@@ -164,13 +164,13 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
   // may still name them.
   TRY_VOID(io.Flush());
   const uint64_t used_end = contents.header.SlotOffset(table.first_untouched_slot());
-  uint64_t end = medium.capacity_bytes;
-  // Behind the end it costs nothing. A host that cannot give back space is found out by the discard,
-  // before a reset is: it would write the zeroes of all holes.
-  if (medium.grows) end = std::max<uint64_t>(end, used_end + medium.logical_block_bytes);
-  if (used_end < end) {
+  // A host that cannot give back space is found out here, before a reset is: it would write the
+  // zeroes of all holes. Behind the end a discard costs nothing.
+  if (medium.grows || used_end < medium.capacity_bytes) {
     TRY_VOID(io.Discard(used_end, medium.logical_block_bytes));
-    TRY_VOID(io.PunchHole(used_end, end - used_end));
+  }
+  if (used_end < medium.capacity_bytes) {
+    TRY_VOID(io.PunchHole(used_end, medium.capacity_bytes - used_end));
   }
   if (contents.damaged_header_copy) {
     TRY_VOID(
