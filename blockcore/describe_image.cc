@@ -5,9 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/json.hpp>
 #include <cerrno>
+#include <cstddef>
 #include <iterator>
+#include <span>
 
 #include "blockcore/base/excerpt.h"
 #include "blockcore/base/unique_fd.h"
@@ -21,11 +24,12 @@ constexpr std::string_view kFormats[] = {"raw", "zoned", "host_device", "file"};
 
 Result<bool> BeginsLikeZonedImage(const std::string& filename) {
   const UniqueFd fd(::open(filename.c_str(), O_RDONLY | O_CLOEXEC));
-  ZonedPage start{};
+  std::array<std::byte, 2 * kZonedPageBytes> start{};  // either copy of the header may be damaged
   if (!fd || ::pread(fd.get(), start.data(), start.size(), 0) < 0) {
     return Fail("cannot look at '{}' to see what it is: {}", filename, ErrnoText(errno));
   }
-  return LooksZoned(start);
+  const std::span<const std::byte, 2 * kZonedPageBytes> copies(start);
+  return LooksZoned(copies.first<kZonedPageBytes>()) || LooksZoned(copies.last<kZonedPageBytes>());
 }
 
 boost::json::object Protocol(std::string_view driver, std::string_view filename) {

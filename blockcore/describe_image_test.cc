@@ -53,6 +53,11 @@ TEST_CASE("A driver that is named is believed, whatever the file is") {
   CHECK(Describe("/nonexistent", "file") == R"({"driver":"file","filename":"/nonexistent"})");
 }
 
+TEST_CASE("A zoned image with a damaged first header is one all the same") {
+  TestFile file(std::string(4096, 'x') + "MVMZONED and more");
+  CHECK(Failure(file.path(), "").find("looks like a zoned image") != std::string::npos);
+}
+
 TEST_CASE("A file that begins like a zoned image needs a format") {
   TestFile file("MVMZONED and more");
   CHECK(Failure(file.path(), "") ==

@@ -102,11 +102,14 @@ Result<DiskKind> LookAt(const std::string& path) {
   }
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return Fail("cannot open '{}': {}", path, ErrnoText(errno));
-  ZonedPage first{};
-  if (::pread(fd.get(), first.data(), first.size(), 0) < 0) {
+  std::array<std::byte, 2 * kZonedPageBytes> start{};  // either copy of the header may be damaged
+  if (::pread(fd.get(), start.data(), start.size(), 0) < 0) {
     return Fail("cannot read '{}': {}", path, ErrnoText(errno));
   }
-  return LooksZoned(first) ? DiskKind::kZonedImage : DiskKind::kPlainFile;
+  const std::span<const std::byte, 2 * kZonedPageBytes> copies(start);
+  const bool zoned =
+      LooksZoned(copies.first<kZonedPageBytes>()) || LooksZoned(copies.last<kZonedPageBytes>());
+  return zoned ? DiskKind::kZonedImage : DiskKind::kPlainFile;
 }
 
 Result<OutputFile> OutputFile::Open(const std::string& path, bool overwrite) {
