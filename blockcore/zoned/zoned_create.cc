@@ -56,8 +56,7 @@ Result<void> WriteAll(int fd, uint64_t offset_bytes, std::span<const std::byte> 
 }
 
 Result<void> FillFile(int fd, const ZonedHeader& header) {
-  if (::ftruncate(fd, 0) != 0 ||
-      ::ftruncate(fd, static_cast<off_t>(header.data_offset_bytes())) != 0) {
+  if (::ftruncate(fd, static_cast<off_t>(header.data_offset_bytes())) != 0) {
     return Fail("cannot give it its size: {}", ErrnoText(errno));
   }
   TRY_VOID(FormatZonedImage(header, [fd](uint64_t offset_bytes, std::span<const std::byte> data) {
@@ -74,9 +73,10 @@ Result<void> Create(const std::string& path, const ZonedGeometry& geometry, bool
   TRY(header.id, RandomId());
   bool created = false;
   TRY(UniqueFd fd, OpenNewFile(path, overwrite, created));
+  if (::ftruncate(fd.get(), 0) != 0) return Fail("cannot empty it: {}", ErrnoText(errno));
   Result<void> filled = FillFile(fd.get(), header);
   if (filled && created) filled = SyncDirectoryOf(path);
-  if (!filled && created) ::unlink(path.c_str());
+  if (!filled) ::unlink(path.c_str());
   return filled;
 }
 

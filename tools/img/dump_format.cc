@@ -160,6 +160,15 @@ Result<DumpInfo> DecodeDumpInfo(std::span<const std::byte> bytes) {
     }
   }
   TRY_VOID(CheckGeometry(g));
+  const uint64_t unit =
+      g.model == ZonedModel::kHostManaged ? g.write_granularity_bytes : kSectorBytes;
+  for (uint32_t i = 0; i < zones; ++i) {
+    const ZoneDescriptor& zone = info.zones[i].descriptor;
+    if (zone.type != ZoneType::kConventional && !IsAligned(zone.write_pointer_bytes, unit)) {
+      return Fail("zone {} has its write pointer at byte {}, which is no multiple of {}", i,
+                  zone.write_pointer_bytes, unit);
+    }
+  }
   return info;
 }
 

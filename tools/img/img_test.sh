@@ -183,6 +183,13 @@ says "1 read-only, 2 full, 1 offline" info r.zbd
 run set-zone r.zbd 5 online
 run convert r.zbd back4
 same plain back4
+# What a zone holds that is offline is left out.
+cp r.zbd dead.zbd
+run set-zone dead.zbd 2 offline
+run dump dead.zbd dead
+same <(head -c 1M /dev/zero) <(tail -c +$((2 * 1048576 + 1)) dead_zone_data.dump | head -c 1M)
+same <(tail -c +$((3 * 1048576 + 1)) plain) <(tail -c +$((3 * 1048576 + 1)) dead_zone_data.dump)
+rm -f dead.zbd dead_zone_*.dump
 run dump --force r.zbd dumped
 run restore --force r.zbd dumped
 says "no errors" check r.zbd
@@ -203,6 +210,12 @@ output=$("$img" check hurt.zbd)
 says "repaired: copy 1" check -r hurt.zbd
 says "no errors" check hurt.zbd
 same z.zbd hurt.zbd
+# It is a zoned image still, for those who only look what a file is.
+printf 'x' | dd of=hurt.zbd bs=1 seek=0 conv=notrunc status=none
+run convert hurt.zbd healed
+"$img" convert z.zbd sound >/dev/null
+same healed sound
+rm -f healed sound
 for place in 200 4200; do printf 'x' | dd of=hurt.zbd bs=1 seek=$place conv=notrunc status=none; done
 cp hurt.zbd hurt2.zbd
 output=$("$img" check -r hurt.zbd)
@@ -282,9 +295,16 @@ hold dumped_zone_data.dump
 refuses "in use as a disk" dump --force z.zbd dumped
 exec {held}>&-
 
-# Where files may have 8 KiB.
+run dump z.zbd wrong
+printf '\144\0\40\0\0\0\0\0' | dd of=wrong_zone_info.dump bs=1 seek=$((192 + 2 * 64 + 24)) conv=notrunc status=none
+refuses "zone 2 has its write pointer at byte" restore new wrong
+rm wrong_zone_*.dump
+
+# Where files may have 8 KiB. What could not be finished is removed, also if another was there before.
 ulimit -S -f 8
 refuses "File too large" create limited.zbd 8M
+printf old >limited.zbd
+refuses "File too large" create --force limited.zbd 8M
 ulimit -S -f unlimited
 
 [[ $(sha256sum ./*.zbd plain ./*.dump) == "$before" ]] || fail "a refused command changed a file"
