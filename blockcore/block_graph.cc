@@ -206,10 +206,17 @@ NewNode MakeRaw(NodeDescription& description) {
 NewNode MakeZoned(NodeDescription& description) {
   CommonOptions& common = description.common;
   const bool read_only = common.read_only.value_or(false);
+  const bool leaves_to_child = common.cache_no_flush || common.discard;
   // A zone reset gives space back.
   if (!common.discard && !read_only) common.discard = true;
   TRY(BlockNode * child, description.TakeChild("file"));
   TRY_VOID(description.CheckAllTaken());
+  if (leaves_to_child && !description.child().in_place) {
+    return Fail(
+        "driver 'zoned' leaves cache.no-flush and discard to the node below: give them to node "
+        "'{}'",
+        description.child().node->info.name);
+  }
   return OpenZoned(*child, {.read_only = read_only});
 }
 

@@ -206,7 +206,7 @@ Result<std::unique_ptr<BlockNode>> OpenHostDevice(const HostDeviceOptions& optio
   if (is_zoned && options.discard) {
     return Fail(
         "cannot open '{}' with discard=unmap: a zoned disk frees space by zone resets; leave "
-        "the option out",
+        "the option out, or driver 'zoned' where that is to stand above it",
         filename);
   }
   bool direct = is_zoned || options.cache_direct.value_or(false);
