@@ -12,9 +12,11 @@
 #include <cerrno>
 #include <charconv>
 #include <fstream>
+#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "blockcore/base/thread_entry.h"
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
 #include "blockcore/disk_transfer.h"
@@ -251,7 +253,11 @@ Result<std::unique_ptr<BlockNode>> OpenHostDevice(const HostDeviceOptions& optio
   limits.max_append_bytes = LongestAppend(zones, limits);
   Result<ZoneModel> model = ZoneModel::Create(limits, zones);
   if (!model) return Fail("cannot use '{}': {}", filename, model.error().message);
-  return std::make_unique<ZonedDevice>(std::move(fd), std::move(transfer), std::move(*model));
+  try {
+    return std::make_unique<ZonedDevice>(std::move(fd), std::move(transfer), std::move(*model));
+  } catch (const std::system_error& error) {
+    return CannotStartThread(error);
+  }
 }
 
 }  // namespace minivmm

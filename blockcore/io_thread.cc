@@ -11,6 +11,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <utility>
 
 #include "blockcore/base/check.h"
@@ -462,25 +463,29 @@ Result<std::unique_ptr<IoThread>> IoThread::Start(std::string name, uint64_t pol
   io_thread->state_ = std::make_unique<State>(std::move(wake), poll_max_ns);
   Result<void> started;
   OneShot started_or_failed;
-  io_thread->thread_ = std::thread(
-      [&started, &started_or_failed, self = io_thread.get(), thread_name = name.substr(0, 15)] {
-        ::pthread_setname_np(::pthread_self(), thread_name.c_str());
-        LeaveSignalsToOthers();
-        State& state = *self->state_;
-        // The ring is made here because the kernel ties it to the thread that makes it.
-        Result<io_uring> ring = CreateRing();
-        if (!ring) {
-          started = Unexpected(std::move(ring).error());
+  try {
+    io_thread->thread_ = std::thread(
+        [&started, &started_or_failed, self = io_thread.get(), thread_name = name.substr(0, 15)] {
+          ::pthread_setname_np(::pthread_self(), thread_name.c_str());
+          LeaveSignalsToOthers();
+          State& state = *self->state_;
+          // The ring is made here because the kernel ties it to the thread that makes it.
+          Result<io_uring> ring = CreateRing();
+          if (!ring) {
+            started = Unexpected(std::move(ring).error());
+            started_or_failed.Set();
+            return;
+          }
+          state.ring = *ring;
+          current_io_thread = self;
+          ThreadEntered(ThreadKind::kIo);
           started_or_failed.Set();
-          return;
-        }
-        state.ring = *ring;
-        current_io_thread = self;
-        ThreadEntered(ThreadKind::kIo);
-        started_or_failed.Set();
-        state.Loop();
-        ::io_uring_queue_exit(&state.ring);
-      });
+          state.Loop();
+          ::io_uring_queue_exit(&state.ring);
+        });
+  } catch (const std::system_error& error) {
+    return CannotStartThread(error);
+  }
   started_or_failed.Wait();
   if (!started) {
     io_thread->thread_.join();

@@ -41,8 +41,8 @@ struct SerialCallbacks {
   // An edge on the interrupt line: each time that a reason to interrupt arises. Any thread, lock
   // held: an eventfd's Notify.
   std::function<void()> raise_interrupt;
-  // After AcceptInput has refused bytes: there is room again. vCPU thread, lock held: an eventfd's
-  // Notify.
+  // After AcceptInput has refused bytes: there is room again. vCPU thread, lock held: it must not
+  // wait for anything that the main thread does.
   std::function<void()> input_room;
 };
 

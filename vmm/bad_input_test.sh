@@ -29,6 +29,7 @@ printf 'text' >text
 : >empty
 truncate -s 64M large
 mkdir directory
+printf old >old.img
 before=$(sha256sum ./*.img "$guest" truncated text empty)
 
 kernel=(--kernel "$guest")
@@ -54,7 +55,11 @@ refuses "there is no 'virtio-scsi-pci': disks are virtio-blk-pci" "${kernel[@]}"
 refuses "did you mean 'drive'?" "${kernel[@]}" --device virtio-blk-pci,driv=d0
 refuses "drive 'd1' not found; did you mean 'd0'?" "${kernel[@]}" "${disk[@]}" --device virtio-blk-pci,drive=d1
 refuses "drive 'd0' is in use by another device" "${kernel[@]}" "${disk[@]}" --device virtio-blk-pci,drive=d0
-refuses "overlaps serial port" "${kernel[@]}" --device isa-debug-exit,iobase=0x3f8
+refuses "overlaps serial port" "${kernel[@]}" --device isa-debug-exit,iobase=0x3f8 --serial stdio
+refuses "overlaps PCI" "${kernel[@]}" --device isa-debug-exit,iobase=0xcf8 --serial file:old.img
+for port in 0x1f 0x43 0x61 0xa1 0x4d0; do
+  refuses "'s: choose another iobase" "${kernel[@]}" --device isa-debug-exit,iobase=$port
+done
 refuses "addr: '20' is not a PCI slot" "${kernel[@]}" --device virtio-blk-pci,drive=d0,addr=20
 refuses "there is no 'nvme': disks are virtio-blk-pci" "${kernel[@]}" --device nvme,drive=d0
 refuses "iothread=t is not there: each queue has its own I/O thread" "${kernel[@]}" --device virtio-blk-pci,drive=d0,iothread=t

@@ -44,6 +44,9 @@ Result<void> AddOption(std::string_view name, const json::value& value,
   ConfiguredOption option{std::string(name), std::nullopt};
   if (value.is_string()) {
     option.value = std::string(value.get_string());
+    if (option.value->find('\0') != std::string::npos) {
+      return Fail("'{}' has a zero byte in it", name);
+    }
   } else if (value.is_int64() || value.is_uint64() || value.is_object()) {
     option.value = json::serialize(value);
   } else if (value.is_bool()) {

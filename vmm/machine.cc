@@ -165,6 +165,27 @@ void Machine::WriteSerialOutput(std::string_view bytes) {
   }
 }
 
+// KVM answers accesses to these itself: what lay there would never hear of them.
+Result<void> CheckKernelPorts(const DebugExitPorts& ports) {
+  struct Range {
+    uint32_t first;
+    uint32_t last;
+    std::string_view what;
+  };
+  constexpr Range kRanges[] = {{0x20, 0x21, "an interrupt controller"},
+                               {0x40, 0x43, "the timer"},
+                               {0x61, 0x61, "the speaker"},
+                               {0xa0, 0xa1, "an interrupt controller"},
+                               {0x4d0, 0x4d1, "an interrupt controller"}};
+  for (const Range& range : kRanges) {
+    if (ports.iobase <= range.last && ports.iobase + ports.iosize > range.first) {
+      return Fail("--device isa-debug-exit: port {:#x} is {}'s: choose another iobase",
+                  std::max<uint32_t>(range.first, ports.iobase), range.what);
+    }
+  }
+  return {};
+}
+
 Result<void> Machine::FillBuses() {
   TRY_VOID(ports_.Add("PCI", kPciConfigPort, kPciConfigPortBytes, pci_.config_ports()));
   TRY_VOID(mmio_.Add("PCI configuration space", kPciEcamAddress, kPciEcamBytes, pci_.ecam()));
@@ -177,6 +198,7 @@ Result<void> Machine::FillBuses() {
     debug_exit_.emplace([this](uint8_t exit_status) {
       stop_machine_({.kind = StopRequest::Kind::kDebugExit, .exit_status = exit_status});
     });
+    TRY_VOID(CheckKernelPorts(*ports));
     TRY_VOID(ports_.Add("--device isa-debug-exit", ports->iobase, ports->iosize, *debug_exit_));
   }
   if (parts_.options.pvpanic) {
@@ -223,7 +245,12 @@ void Machine::Resume() {
         [this](std::string_view typed) { return serial_->AcceptInput(typed); });
   }
   // The first vCPU last: it is the one that wakes the others.
-  for (auto& vcpu : std::views::reverse(vcpus_)) vcpu->Start();
+  for (auto& vcpu : std::views::reverse(vcpus_)) {
+    if (Result<void> started = vcpu->Start(); !started) {
+      stop_machine_({.kind = StopRequest::Kind::kFailure, .message = started.error().message});
+      return;
+    }
+  }
 }
 
 void Machine::Pause() {

@@ -35,6 +35,26 @@ expect "serial output in a file" $? 33 "$(<console)" " 0 failed"
 output=$("$minivmm" "${arguments[@]}" --append only=P-01 --no-reboot </dev/null 2>&1)
 expect "a reset with --no-reboot" $? 0 "$output" "resetting the machine"
 
+output=$("$minivmm" "${arguments[@]}" "${exit_device[@]}" --append only=P-01 --serial file:console 2>&1)
+expect "a file of serial output is emptied first" $? 33 "$(grep -c "baremetal: started" console)" 1
+
+# What is printed must not land on a disk that got the number of a closed descriptor.
+before=$(sha256sum disk.img)
+"$minivmm" "${arguments[@]}" "${exit_device[@]}" --append only=P-01 <&- >&-
+expect "no standard input and output" $? 33 "$(sha256sum disk.img)" "$before"
+"$minivmm" "${arguments[@]}" "${exit_device[@]}" --append only=P-01 --kernel missing <&- >&- 2>&-
+expect "no descriptor at all" $? 1 "$(sha256sum disk.img)" "$before"
+
+output=$("$minivmm" "${arguments[@]}" --dry-run 2>&1 >/dev/full)
+expect "a dry run into a full file" $? 1 "$output" "cannot write to standard output: No space left"
+
+output=$(
+  ulimit -S -n 64
+  "$minivmm" --kernel "$guest" --blockdev node-name=d0,driver=null-co,size=1M "${exit_device[@]}" --append only=P-01 \
+    --device virtio-blk-pci,drive=d0,num-queues=64 2>&1 </dev/null
+)
+expect "more queues than descriptors are usual" $? 33 "$output" " 0 failed"
+
 coproc VMM { exec "$minivmm" "${arguments[@]}" --append only=P-01 2>&1; }
 pid=$VMM_PID
 exec 9<&"${VMM[0]}"

@@ -1,7 +1,9 @@
 // minivmm's main: command line ─▶ what outlives a power cycle (disks, kernel, KVM) ─▶ machines, one
 // for each power cycle ─▶ exit status.
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +18,7 @@
 
 #include "blockcore/base/log.h"
 #include "blockcore/base/result.h"
+#include "blockcore/base/standard_files.h"
 #include "blockcore/base/unique_fd.h"
 #include "blockcore/block_backend.h"
 #include "blockcore/block_graph.h"
@@ -97,10 +100,14 @@ Result<Drives> OpenDrives(const CommandLine& line, BlockGraph& graph) {
 Result<UniqueFd> OpenSerialOutput(const CommandLine& line) {
   std::string path = "/dev/null";
   int flags = O_WRONLY | O_CLOEXEC | O_NOCTTY;
-  if (line.serial.kind == SerialOutput::Kind::kStdio) return UniqueFd(::dup(STDOUT_FILENO));
+  if (line.serial.kind == SerialOutput::Kind::kStdio) {
+    UniqueFd output(::dup(STDOUT_FILENO));
+    if (!output) return Fail("--serial: cannot use standard output: {}", ErrnoText(errno));
+    return output;
+  }
   if (line.serial.kind == SerialOutput::Kind::kFile && line.action == CommandLine::Action::kRun) {
     path = line.serial.path;
-    flags |= O_CREAT | O_TRUNC;
+    flags |= O_CREAT;  // emptied once nothing is refused any more
   }
   UniqueFd fd(::open(path.c_str(), flags, 0666));
   if (!fd) return Fail("--serial: cannot open '{}': {}", path, ErrnoText(errno));
@@ -141,11 +148,34 @@ int ExitStatus(const StopRequest& stop) {
   return failed ? 1 : stop.exit_status;
 }
 
-Result<int> Run(const CommandLine& line) {
+void SetSignals() {
   // Errors of the calls that meet them, and no reason to end the guest: a console or a client that
   // has gone, and a file beyond RLIMIT_FSIZE.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  // Whoever started us may have blocked signals, those among them that call vCPUs out of the guest.
+  sigset_t none;
+  sigemptyset(&none);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+}
+
+// A queue takes four descriptors. As many as we may have, instead of the usual 1,024; the sandbox
+// leaves a few more than are open then.
+void RaiseOpenFiles() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+Result<int> PrintText(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return 0;
+  return Fail("cannot write to standard output: {}", ErrnoText(errno));
+}
+
+Result<int> Run(const CommandLine& line) {
+  SetSignals();
+  RaiseOpenFiles();
   const bool sandbox = line.sandbox && line.action == CommandLine::Action::kRun;
   if (sandbox) TRY_VOID(PrepareSandbox());
   TRY(BootFiles files, LoadBootFiles(line));
@@ -158,12 +188,8 @@ Result<int> Run(const CommandLine& line) {
 
   if (line.action == CommandLine::Action::kDryRun) {
     TRY(std::unique_ptr<Machine> machine, Machine::Create(parts, 1));
-    if (line.json) {
-      std::fputs(RenderConfig(line).c_str(), stdout);
-    } else {
-      std::printf("minivmm would start this machine:\n%s", machine->Describe().c_str());
-    }
-    return 0;
+    return PrintText(line.json ? RenderConfig(line)
+                               : "minivmm would start this machine:\n" + machine->Describe());
   }
   auto build = [&parts, &files](uint32_t number) {
     Result<std::unique_ptr<Machine>> machine = Machine::Create(parts, number);
@@ -176,6 +202,11 @@ Result<int> Run(const CommandLine& line) {
   TRY(std::unique_ptr<QmpServer> qmp, CreateQmpServer(line, *loop, supervisor, graph, drives));
   if (sandbox) TRY_VOID(DropCapabilities());
   TRY_VOID(supervisor.Prepare());
+  // Not a pipe or a terminal.
+  if (line.serial.kind == SerialOutput::Kind::kFile && ::ftruncate(serial.get(), 0) != 0 &&
+      errno != EINVAL) {
+    return Fail("--serial: cannot empty '{}': {}", line.serial.path, ErrnoText(errno));
+  }
   if (line.serial.kind == SerialOutput::Kind::kStdio) TRY_VOID(loop->OpenConsole());
 
   if (qmp) qmp->Serve([&loop] { return loop->HasStopRequest(); });
@@ -191,17 +222,14 @@ Result<int> Run(const CommandLine& line) {
 
 Result<int> Main(std::span<const char* const> arguments) {
   TRY(const CommandLine line, ParseCommandLine(arguments));
-  if (line.action == CommandLine::Action::kPrint) {
-    std::fputs(line.text.c_str(), stdout);
-    return 0;
-  }
-  return Run(line);
+  return line.action == CommandLine::Action::kPrint ? PrintText(line.text) : Run(line);
 }
 
 }  // namespace
 }  // namespace minivmm
 
 int main(int argc, char** argv) {
+  minivmm::OpenMissingStandardFiles();
   // Set-up may run out of memory, and Asio reports its failures like this; nothing throws once a
   // guest runs.
   try {

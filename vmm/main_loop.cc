@@ -1,5 +1,6 @@
 #include "vmm/main_loop.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,7 +30,10 @@ constexpr size_t kPieceBytes = 256;
 // does not listen.
 constexpr size_t kMaxWaitingBytes = 4096;
 
+// Or not, if its reader does not read: the main loop has others to serve.
 void WriteToTerminal(std::string_view text) {
+  pollfd output{STDOUT_FILENO, POLLOUT, 0};
+  if (::poll(&output, 1, 0) <= 0) return;
   [[maybe_unused]] ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
 }
 
@@ -82,7 +86,7 @@ struct MainLoop::State {
 
   void PassInput() {
     if (!waiting.empty()) {
-      size_t taken = sink ? sink(waiting) : waiting.size();
+      size_t taken = sink ? sink(waiting) : 0;
       waiting.erase(0, taken);
     }
     if (!reading && !at_end && waiting.size() < kMaxWaitingBytes) WaitForInput();

@@ -30,8 +30,8 @@ class MainLoop {
   static Result<std::unique_ptr<MainLoop>> Create();
   ~MainLoop();
 
-  // Where keys go, on the main thread within Run; empty: nowhere. Returns how many bytes it took;
-  // the rest is kept until ResumeConsole or the next sink.
+  // Where keys go, on the main thread within Run. Returns how many bytes it took; the rest is kept
+  // until ResumeConsole or the next sink, and all of it while there is none (empty).
   using ConsoleSink = std::function<size_t(std::string_view)>;
   void SetConsoleSink(ConsoleSink sink);
   // The sink has room again. Any thread.

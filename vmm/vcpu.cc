@@ -11,6 +11,7 @@
 #include <mutex>
 #include <span>
 #include <string_view>
+#include <system_error>
 
 #include "blockcore/base/thread_entry.h"
 #include "vmm/cpuid.h"
@@ -140,17 +141,23 @@ Result<void> Vcpu::SetBootState(const BootEntry& entry) {
   return vcpu_.SetFpu(fpu);
 }
 
-void Vcpu::Start() {
+Result<void> Vcpu::Start() {
   InstallKickHandler();
   out_of_guest_ = false;
-  thread_ = std::thread([this] {
-    pthread_setname_np(pthread_self(), fmt::format("vcpu/{}", index_).c_str());
-    ThreadEntered(ThreadKind::kVcpu);
-    Loop();
-    std::lock_guard lock(mutex_);
+  try {
+    thread_ = std::thread([this] {
+      pthread_setname_np(pthread_self(), fmt::format("vcpu/{}", index_).c_str());
+      ThreadEntered(ThreadKind::kVcpu);
+      Loop();
+      std::lock_guard lock(mutex_);
+      out_of_guest_ = true;
+      changed_.notify_all();
+    });
+  } catch (const std::system_error& error) {
     out_of_guest_ = true;
-    changed_.notify_all();
-  });
+    return CannotStartThread(error);
+  }
+  return {};
 }
 
 void Vcpu::Want(Wanted wanted) {

@@ -48,7 +48,7 @@ class Vcpu {
   Result<void> SetBootState(const BootEntry& entry);
 
   // Starts the thread.
-  void Start();
+  Result<void> Start();
   // Asks the thread to leave the guest and to wait. Several vCPUs are asked first and then waited
   // for, so that they stand still at nearly the same time.
   void RequestPause();

@@ -18,6 +18,13 @@ void ThreadEntered(ThreadKind kind) {
   if (thread_entry != nullptr) thread_entry(kind);
 }
 
+Unexpected CannotStartThread(const std::system_error& error) {
+  return Fail(
+      "cannot start a thread: {}; raise the limit of processes (ulimit -u, or pids.max of the "
+      "cgroup)",
+      error.code().message());
+}
+
 void LeaveSignalsToOthers() {
   sigset_t signals;
   ::sigfillset(&signals);

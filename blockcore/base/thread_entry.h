@@ -5,6 +5,9 @@
 #define MINIVMM_BLOCKCORE_BASE_THREAD_ENTRY_H_
 
 #include <cstdint>
+#include <system_error>
+
+#include "blockcore/base/result.h"
 
 namespace minivmm {
 
@@ -15,6 +18,9 @@ enum class ThreadKind : uint8_t { kMain, kVcpu, kIo, kZoneIoctl };
 void SetThreadEntry(void (*on_enter)(ThreadKind kind));
 
 void ThreadEntered(ThreadKind kind);
+
+// For who catches what std::thread throws: why, and what to do.
+Unexpected CannotStartThread(const std::system_error& error);
 
 // From here on, signals for the program go to its other threads. Not those by which the kernel
 // tells this thread of its own mistakes: their handlers put the terminal in order.

@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "blockcore/base/manual.h"
+#include "blockcore/base/standard_files.h"
 #include "tools/img/commands.h"
 #include "tools/img/manuals.h"
 
@@ -37,6 +38,7 @@ Result<int> Run(std::span<const char* const> arguments) {
 }  // namespace minivmm
 
 int main(int argc, char** argv) {
+  minivmm::OpenMissingStandardFiles();
   // A limit of file sizes (ulimit -f) is an error to tell of.
   std::signal(SIGXFSZ, SIG_IGN);
   try {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "blockcore/base/excerpt.h"
+#include "blockcore/base/standard_files.h"
 #include "blockcore/options.h"
 #include "tools/io/disk.h"
 #include "tools/io/io_manual.h"
@@ -208,6 +209,7 @@ Result<int> Run(int argc, char** argv) {
 }  // namespace minivmm
 
 int main(int argc, char** argv) {
+  minivmm::OpenMissingStandardFiles();
   // A limit of file sizes (ulimit -f) is an error to tell of.
   std::signal(SIGXFSZ, SIG_IGN);
   try {
