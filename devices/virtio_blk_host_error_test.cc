@@ -128,6 +128,8 @@ TEST_CASE("each error of the host in each operation has its status, and the devi
           expected = kBlkStatusOk;
           std::fill_n(disk.content.begin() + 64_KiB, 8192, 0);
         }
+        // Where a file cannot reach there is nothing to discard.
+        if (error == EFBIG && operation.name == std::string("discard")) expected = kBlkStatusOk;
         CHECK(operation.run(*disk.machine, data) == expected);
         // What may pass by itself is tried again, but not for ever.
         CHECK(tries == (error == EINTR || error == EAGAIN ? 101 : 1));
