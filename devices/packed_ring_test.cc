@@ -225,6 +225,19 @@ TEST_CASE("K-06: with EVENT_IDX an interrupt comes when the event's descriptor i
   CHECK(not_wanted > 1000);
 }
 
+TEST_CASE("K-06: with EVENT_IDX an interrupt comes when a whole lap has gone by at once") {
+  FakeGuest guest;
+  VirtqueueDriver driver(guest, 4, kPackedEvents);
+  Virtqueue ring = MakeRing(driver);
+  driver.packed().SetDriverEvent(2 | 1u << 15 | 2u << 16);
+  for (int i = 0; i < 9; ++i) {
+    ChainBuilder(driver).Writable(FakeGuest::kBase, 1).Offer();
+    ring.Push(PopOne(ring), 1);
+    CHECK(driver.TakeUsed());
+  }
+  CHECK(ring.NeedsInterrupt());
+}
+
 TEST_CASE("K-06: with EVENT_IDX the device asks for a doorbell at its next descriptor") {
   FakeGuest guest;
   VirtqueueDriver driver(guest, 3, kPackedEvents);

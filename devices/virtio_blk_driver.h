@@ -88,7 +88,9 @@ class VirtioBlkDriver {
     for (int i = 0; i < num_queues_; ++i) queues.push_back(std::make_unique<TestQueue>());
     NewRings();
   }
-  ~VirtioBlkDriver() { device->Reset(); }
+  ~VirtioBlkDriver() {
+    if (device) device->Reset();
+  }
   VirtioBlkDriver(const VirtioBlkDriver&) = delete;
   VirtioBlkDriver& operator=(const VirtioBlkDriver&) = delete;
 

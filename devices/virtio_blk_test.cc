@@ -128,6 +128,11 @@ class TestDisk : public BlockNode {
     std::lock_guard lock(mutex_);
     return std::exchange(ops_, {});
   }
+  // Of the last write of zeroes.
+  std::optional<bool> TakeMayUnmap() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(may_unmap_, {});
+  }
 
  private:
   void Carry(BlockRequest& request) {
@@ -168,6 +173,7 @@ class TestDisk : public BlockNode {
       }
       case BlockOp::kWriteZeroes:
         std::memset(content_.data() + request.offset_bytes, 0, request.length_bytes);
+        may_unmap_ = request.may_unmap;
         return;
       default:
         return;
@@ -195,6 +201,7 @@ class TestDisk : public BlockNode {
   std::map<uint64_t, uint64_t> appended_;  // by zone
   std::map<BlockOp, std::pair<BlockStatus, int>> failures_;
   std::vector<BlockOp> ops_;
+  std::optional<bool> may_unmap_;
   bool hold_ = false;
   int released_ = 0;
   std::vector<std::pair<IoThread*, BlockRequest*>> held_;
@@ -542,6 +549,20 @@ TEST_CASE("the status of every failure of the disk reaches the driver") {
   }
 }
 
+TEST_CASE("a driver that did not negotiate ZONED gets no statuses of zones") {
+  BlockLimits limits = ZonedLimits();
+  limits.zoned = ZonedModel::kHostAware;
+  Rig rig(limits);
+  rig.Activate(rig.AllFeatures() & ~kBlkFeatureZoned);
+  for (BlockStatus status : {BlockStatus::kZoneInvalid, BlockStatus::kZoneUnaligned,
+                             BlockStatus::kZoneOpenLimit, BlockStatus::kZoneActiveLimit}) {
+    rig.disk.FailWith(BlockOp::kWrite, status);
+    rig.disk.FailWith(BlockOp::kRead, status);
+    CHECK(rig.Send(Header(kBlkTypeOut, 0) + Bytes(512), 1).status() == kBlkStatusIoError);
+    CHECK(rig.Send(Header(kBlkTypeIn, 0), 513).status() == kBlkStatusIoError);
+  }
+}
+
 TEST_CASE("B-08: for a driver without FLUSH each write is flushed before it completes") {
   Rig rig(ZonedLimits());
   rig.Activate(rig.AllFeatures() & ~kBlkFeatureFlush);
@@ -717,6 +738,7 @@ TEST_CASE("B-06: a range reads as zeroes after a write-zeroes, with unmap and wi
     Bytes expected = Data(4096, 3);
     std::fill(expected.begin() + 1024, expected.begin() + 2560, uint8_t{0});
     CHECK(rig.Send(Header(kBlkTypeIn, 0), 4097).written == expected + Bytes{0});
+    CHECK(rig.disk.TakeMayUnmap() == (unmap == 1));
   }
 }
 
@@ -893,12 +915,14 @@ TEST_CASE(
   CHECK(std::memcmp(rig.guest.Host(FakeGuest::kBase), poison.data(), poison.size()) == 0);
 }
 
-TEST_CASE("P-29: requests that nobody has taken yet stay in the ring after a reset") {
+TEST_CASE("P-29: what comes into a ring after a reset is not taken") {
   Rig rig(PlainLimits());
   rig.Activate();
   rig.device->Reset();
   rig.Offer(Header(kBlkTypeIn, 0), 513);
   rig.queues[0]->doorbell.Notify();
+  std::this_thread::sleep_for(
+      std::chrono::milliseconds(20));  // time enough for a thread that would
   CHECK(rig.queues[0]->ring->used_index() == 0);
   CHECK(rig.disk.TakeOps().empty());
 }
@@ -926,7 +950,7 @@ TEST_CASE("a device may go while requests are in flight") {
   rig.Ring();
   rig.disk.WaitUntilHeld(1);
   std::thread release([&] { rig.disk.Release(); });
-  rig.device->Reset();
+  rig.device.reset();
   release.join();
 }
 

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -67,6 +68,7 @@ class FakeDevice final : public VirtioDevice {
     activation->queues.push_back(std::move(queue));
   }
   void Reset() override {
+    ++forgets;
     if (!activation) return;
     if (on_reset) on_reset();
     activation.reset();
@@ -79,11 +81,20 @@ class FakeDevice final : public VirtioDevice {
   std::function<void()> on_reset;
   std::optional<Activation> activation;
   int activations = 0;
-  int resets = 0;
+  int resets = 0;   // of the active device
+  int forgets = 0;  // all of them
   int queue_stops = 0;
   size_t config_writes = 0;
   mutable uint64_t config_features = ~uint64_t{0};
 };
+
+// What must not be taken for an answer.
+template <typename T>
+T Rubbish() {
+  T value;
+  std::memset(&value, 0xa5, sizeof(value));
+  return value;
+}
 
 // A driver with a device: the function on nothing but its own BAR, and 1 MiB of memory.
 struct Rig {
@@ -103,7 +114,7 @@ struct Rig {
 
   template <typename T>
   T Read(uint64_t offset) {
-    T value{};
+    T value = Rubbish<T>();
     pci->bar_handler(0).Read(offset, std::as_writable_bytes(std::span(&value, 1)));
     return value;
   }
@@ -113,7 +124,7 @@ struct Rig {
   }
   template <typename T>
   T ReadConfig(uint64_t offset) {
-    T value{};
+    T value = Rubbish<T>();
     pci->ReadConfig(offset, std::as_writable_bytes(std::span(&value, 1)));
     return value;
   }
@@ -468,18 +479,32 @@ TEST_CASE("P-08, P-33: reset puts every register back") {
   CHECK(rig.device.activations == 2);
 }
 
+TEST_CASE("a reset before DRIVER_OK is the device's, too: it may have fields that were written") {
+  Rig rig;
+  REQUIRE(rig.Negotiate(kFeatureVersion1));
+  const int before = rig.device.forgets;
+  rig.SetStatus(0);
+  CHECK(rig.device.forgets == before + 1);
+  CHECK(rig.device.resets == 0);
+}
+
 TEST_CASE("P-07, P-29: reset waits for the device, and drops doorbells and pending interrupts") {
   Rig rig;
   rig.EnableMsix();
   rig.Start();
+  std::atomic<bool> is_reading = false;
   std::atomic<bool> status_read = false;
   std::thread reader;
   rig.device.on_reset = [&] {
     // Another vCPU polls the status meanwhile; a last request completes.
     reader = std::thread([&] {
+      is_reading = true;
       CHECK(rig.status() == 0);
       status_read = true;
     });
+    while (!is_reading) std::this_thread::yield();
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(20));  // time enough for a status that does not wait
     rig.device.activation->queues[0].interrupt->load()->Notify();
     CHECK(rig.sink.interrupt(1).IsSet());
     CHECK_FALSE(status_read);
@@ -713,6 +738,12 @@ TEST_CASE("P-36: with MSI-X off a configuration change is told by the ISR alone,
   CHECK_FALSE(rig.sink.interrupt(0).IsSet());
   rig.device.activation->needs_reset->Raise();
   CHECK(rig.sink.interrupt(0).IsSet());
+  rig.sink.interrupt(0).Drain();
+  rig.Read<uint8_t>(kIsr);
+  rig.EnableMsix(false);
+  rig.device.activation->needs_reset->Raise();
+  CHECK(rig.Read<uint8_t>(kIsr) == 2);
+  CHECK_FALSE(rig.sink.interrupt(0).IsSet());
 }
 
 TEST_CASE("P-1.1, P-1.2: of the capabilities only the window and MSI-X control can be written") {

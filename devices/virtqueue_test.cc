@@ -417,6 +417,10 @@ TEST_CASE("H-12: the two bytes of EVENT_IDX need to exist only when it is negoti
   config.driver_address = guest.end() - 20;
   CHECK(Virtqueue::Create(guest.memory(), config, 0).has_value());
   CHECK(!Virtqueue::Create(guest.memory(), config, kFeatureEventIdx).has_value());
+  config = driver.config();
+  config.device_address = guest.end() - 68;
+  CHECK(Virtqueue::Create(guest.memory(), config, 0).has_value());
+  CHECK(!Virtqueue::Create(guest.memory(), config, kFeatureEventIdx).has_value());
 }
 
 TEST_CASE("H-12: a ring that lies on itself does no harm but to the guest") {

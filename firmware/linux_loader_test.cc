@@ -150,7 +150,9 @@ Bytes BzImage() {
   header.jump = 0x6aeb;  // jmp +0x6a: the header ends at 0x26c
   header.header = 0x5372'6448;
   header.version = 0x020f;
-  header.loadflags = LOADED_HIGH;
+  header.loadflags = CAN_USE_HEAP | LOADED_HIGH;
+  header.vid_mode = 0x1234;
+  header.setup_data = 0x5678;
   header.initrd_addr_max = 0x7fff'ffff;
   header.kernel_alignment = 0x20'0000;
   header.relocatable_kernel = 1;
@@ -159,7 +161,8 @@ Bytes BzImage() {
   header.pref_address = kRunAddress;
   header.init_size = kInitBytes;
   header.hardware_subarch_data = 0x1122'3344'5566'7788;
-  Bytes file(kSetupBytes);
+  Bytes file(kSetupOffset, std::byte{0xff});  // the boot sector's code is not for the zero page
+  file.resize(kSetupBytes);
   Put(file, kSetupOffset, header);
   file.resize(kSetupBytes + kCodeBytes, std::byte{0x90});
   return file;
@@ -367,6 +370,17 @@ TEST_CASE("a segment of bss only needs no bytes but its place") {
   EditProgramHeader(kernel, kDataHeader, [](Elf64_Phdr& header) { header.p_filesz = 0; });
   const BootImage image = MustLoad(Boot(kernel));
   for (const Segment& segment : image.segments) CHECK(segment.guest_address != kDataAddress);
+  // An initrd keeps out of it, and it has to be in RAM.
+  EditProgramHeader(kernel, kDataHeader, [](Elf64_Phdr& header) {
+    header.p_paddr = 63_MiB;
+    header.p_memsz = 1_MiB;
+  });
+  LinuxBoot boot = Boot(kernel, 64_MiB);
+  const Bytes initrd(1_MiB, std::byte{1});
+  boot.initrd = initrd;
+  CHECK(SegmentAt(MustLoad(boot), 62_MiB).data() == initrd.data());
+  EditProgramHeader(kernel, kDataHeader, [](Elf64_Phdr& header) { header.p_paddr = 64_MiB; });
+  CHECK(Contains(ErrorOf(LoadLinux(Boot(kernel, 64_MiB))), "give it more with -m"));
 }
 
 // ---- bzImage ------------------------------------------------------------------------------------
@@ -400,9 +414,11 @@ TEST_CASE("the zero page holds the kernel's setup header, what the loader adds t
     REQUIRE(zero_page.size() == 4096);
     const uint64_t initrd_address = AlignDown(std::min(ram_bytes, 2_GiB) - initrd.size(), 4096);
     CHECK(LoadLe<uint64_t>(zero_page, 0x070) == kRsdp);
-    CHECK(LoadLe<uint8_t>(zero_page, 0x1ef) == 0);     // sentinel
-    CHECK(LoadLe<uint8_t>(zero_page, 0x210) == 0xff);  // type_of_loader
-    CHECK(LoadLe<uint8_t>(zero_page, 0x211) == 1);     // LOADED_HIGH
+    CHECK(LoadLe<uint8_t>(zero_page, 0x1ef) == 0);        // sentinel
+    CHECK(LoadLe<uint8_t>(zero_page, 0x210) == 0xff);     // type_of_loader
+    CHECK(LoadLe<uint8_t>(zero_page, 0x211) == 1);        // LOADED_HIGH, and no heap
+    CHECK(LoadLe<uint16_t>(zero_page, 0x1fa) == 0xffff);  // vid_mode: normal
+    CHECK(LoadLe<uint64_t>(zero_page, 0x250) == 0);       // setup_data
     CHECK(LoadLe<uint32_t>(zero_page, 0x214) == 0x10'0000);
     CHECK(LoadLe<uint32_t>(zero_page, 0x218) == initrd_address);
     CHECK(LoadLe<uint32_t>(zero_page, 0x21c) == initrd.size());

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -19,7 +20,8 @@ constexpr PciIdentity kIdentity = {.vendor_id = 0x1af4,
 
 template <typename T>
 T Read(const ConfigSpace& config, uint64_t offset) {
-  T value{};
+  T value;
+  std::memset(&value, 0xa5, sizeof(value));  // not what a read that does nothing leaves
   config.Read(offset, std::as_writable_bytes(std::span(&value, 1)));
   return value;
 }

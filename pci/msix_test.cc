@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
@@ -20,14 +21,16 @@ void Write(Msix& msix, uint64_t offset, T value) {
 
 template <typename T>
 T ReadTable(const Msix& msix, uint64_t offset) {
-  T value{};
+  T value;
+  std::memset(&value, 0xa5, sizeof(value));  // not what a read that does nothing leaves
   msix.ReadTable(offset, std::as_writable_bytes(std::span(&value, 1)));
   return value;
 }
 
 template <typename T>
 T ReadPending(const Msix& msix, uint64_t offset) {
-  T value{};
+  T value;
+  std::memset(&value, 0xa5, sizeof(value));  // not what a read that does nothing leaves
   msix.ReadPending(offset, std::as_writable_bytes(std::span(&value, 1)));
   return value;
 }

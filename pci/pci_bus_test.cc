@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
@@ -21,7 +22,8 @@ class TestDevice final : public PciDevice {
 
 template <typename T>
 T Read(IoHandler& handler, uint64_t offset) {
-  T value{};
+  T value;
+  std::memset(&value, 0xa5, sizeof(value));  // not what a read that does nothing leaves
   handler.Read(offset, std::as_writable_bytes(std::span(&value, 1)));
   return value;
 }
