@@ -1,6 +1,7 @@
 #include "blockcore/io_thread.h"
 
 #include <doctest/doctest.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -97,6 +98,19 @@ TEST_CASE("A task that posts itself over and over keeps nobody else waiting") {
   thread->RunAndWait([&] { ::io_uring_prep_nop(&thread->Prepare(nop)); });
   nop.is_done.wait(false);
   thread->RunAndWait([&] { endless.stop = true; });
+}
+
+TEST_CASE("A thread that cannot be started is an error, not the end") {
+  pthread_attr_t usual, huge;
+  REQUIRE(::pthread_getattr_default_np(&usual) == 0);
+  REQUIRE(::pthread_attr_init(&huge) == 0);
+  REQUIRE(::pthread_attr_setstacksize(&huge, size_t{1} << 47) == 0);
+  REQUIRE(::pthread_setattr_default_np(&huge) == 0);
+  auto thread = IoThread::Start("huge");
+  REQUIRE(::pthread_setattr_default_np(&usual) == 0);
+  REQUIRE_FALSE(thread.has_value());
+  CHECK(thread.error().message.find("cannot start a thread: ") == 0);
+  StartThread();
 }
 
 TEST_CASE("Each thread wakes the other at once when tasks bounce between two") {

@@ -187,7 +187,7 @@ bool HasLandlock() {
 
 TEST_CASE("in the sandbox no file can be opened unless a control client may add disks") {
   if (!HasLandlock()) {
-    MESSAGE("not checked: this kernel has no Landlock");
+    MESSAGE("skipped: this kernel has no Landlock");
     return;
   }
   CHECK(Sandboxed(false, [] { return OpenResult("/dev/null", O_RDONLY); }) == EACCES);

@@ -523,8 +523,14 @@ TEST_CASE("disk errors are told, and a flood of them is cut and counted") {
     CHECK(data.at("operation") == "write");
     CHECK(data.at("action") == "report");
     CHECK(data.at("x-offset") == 4096);
+    CHECK_FALSE(data.as_object().contains("x-left-out"));
   }
   CHECK(client.Ask(R"({"execute":"query-version"})").contains("return"));
+  // The next one says how many were left out.
+  REQUIRE(WriteFromNowhere(*thread, server, nullptr) == BlockStatus::kIoError);
+  const json::object next = client.Message();
+  CHECK(next.at("event") == "BLOCK_IO_ERROR");
+  CHECK(next.at("data").at("x-left-out") == kErrors - 64);
 }
 
 TEST_CASE("one client at a time: the next one is served when the first has gone") {
