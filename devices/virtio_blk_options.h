@@ -28,6 +28,8 @@ struct VirtioBlkOptions {
   bool event_idx = true;
   bool indirect_desc = true;
   bool queue_reset = true;
+
+  bool operator==(const VirtioBlkOptions&) const = default;
 };
 
 }  // namespace minivmm

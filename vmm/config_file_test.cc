@@ -140,6 +140,7 @@ TEST_CASE("the printed machine, read again, is the same machine") {
              "--qmp",      "unix:/run/a,,b,server,nowait",
              "--qmp",      "stdio",
              "-S",         "--no-reboot",
+             "--sandbox",  "off",
              "--dry-run",  "--print",
              "json"});
   std::string printed = RenderConfig(line);
@@ -153,7 +154,11 @@ TEST_CASE("the printed machine, read again, is the same machine") {
   CHECK(again.command_line == line.command_line);
   CHECK(again.memory_bytes == line.memory_bytes);
   CHECK(again.cpu_count == line.cpu_count);
-  CHECK(again.blockdevs.size() == line.blockdevs.size());
+  CHECK_FALSE(again.sandbox);
+  REQUIRE(again.blockdevs.size() == line.blockdevs.size());
+  for (size_t i = 0; i < line.blockdevs.size(); ++i) {
+    CHECK(again.blockdevs[i].options.KeysAndValues() == line.blockdevs[i].options.KeysAndValues());
+  }
   REQUIRE(again.drives.size() == line.drives.size());
   for (size_t i = 0; i < line.drives.size(); ++i) {
     CHECK(again.drives[i].id == line.drives[i].id);

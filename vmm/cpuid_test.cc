@@ -34,6 +34,8 @@ std::vector<kvm_cpuid_entry2> HostList() {
       Entry(0x4000'0001, 0, 0x0100'7efb, 0, 0, 0),
       Entry(0x8000'0001, 0, 0, 0, 0x3, 0),
       Entry(0x8000'0008, 0, 0x3030, 0, 0x703f, 0),
+      Entry(0x8000'001d, 0, 0x4121, 0, 0, 0),    // level 1, shared by two
+      Entry(0x8000'001d, 3, 0xf'c163, 0, 0, 0),  // level 3, shared by 64
       Entry(0x8000'001e, 0, 77, 0x126, 0x301, 0),
       Entry(0x8000'0026, 0, 1, 2, 0x100, 77),
   };
@@ -75,6 +77,8 @@ TEST_CASE("the number of CPUs is the guest's, not the host's") {
   CHECK((Find(list, 4, 0).eax >> 14 & 0xfff) == 0);  // a level 1 cache is private
   CHECK((Find(list, 4, 3).eax >> 14 & 0xfff) == 7);
   CHECK((Find(list, 4, 3).eax >> 26) == 7);
+  CHECK((Find(list, 0x8000'001d, 0).eax >> 14 & 0xfff) == 0);
+  CHECK((Find(list, 0x8000'001d, 3).eax >> 14 & 0xfff) == 7);
 }
 
 TEST_CASE("a single CPU claims no siblings") {

@@ -185,8 +185,9 @@ TEST_CASE("devices that are not there") {
 
 TEST_CASE("as JSON a disk says all that it is") {
   DiskRequest disk = Accepted(
-      "id=x,serial=007,addr=1f,bootindex=3,packed=on,discard=off,logical_block_size=4k,"
-      "queue-size=64");
+      "id=x,serial=007,addr=1f,bootindex=3,packed=on,discard=off,write-zeroes=off,config-wce=off,"
+      "seg-max-adjust=off,queue_reset=off,event_idx=off,indirect_desc=off,poll-max-ns=7,"
+      "logical_block_size=4k,physical_block_size=8k,queue-size=64");
   disk.device.options.num_queues = 7;
   disk.device.options.write_cache = false;
   disk.device.errors = {.reads = OnError::kIgnore, .writes = OnError::kEnospc};
@@ -203,6 +204,8 @@ TEST_CASE("as JSON a disk says all that it is") {
   read.device.options.num_queues = 7;
   read.device.options.write_cache = false;
   read.device.errors = disk.device.errors;
+  CHECK(read.device.id == disk.device.id);
+  CHECK(read.device.options == disk.device.options);
   CHECK(DiskToJson(read.device) == json);
 }
 

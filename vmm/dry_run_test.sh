@@ -26,6 +26,8 @@ understands() {
   printf '%s\n' "$printed" >machine.json
   again=$("$minivmm" --config machine.json --dry-run --print json 2>&1) || fail "$* read again: $again"
   [[ $again == "$printed" ]] || fail "$* changed when read again: $printed, then $again"
+  again=$("$minivmm" --config machine.json --dry-run 2>&1) || fail "$* read again: $again"
+  [[ $again == "$output" ]] || fail "$* is another machine when read again: $output, then $again"
 }
 
 truncate -s 16M disk.img

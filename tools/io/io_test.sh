@@ -95,7 +95,7 @@ status=$?
 # --- at a prompt, in a terminal
 if command -v script >/dev/null; then
   output=$(printf 'length\nhelp zone_rep\tX\nquit\n' | TERM=dumb timeout 60 script -qec "$io -f raw plain" /dev/null 2>&1)
-  [[ $output == *"minivmm-io> "* && $output == *"8 MiB"* ]] || fail "at a prompt: $output"
+  [[ $output == *"minivmm-io> "* && $output == *"8 MiB"* && $output == *"argument count"* ]] || fail "at a prompt: $output"
 fi
 
 # --- null-co
@@ -128,6 +128,11 @@ gives 0 "16 MiB (0x1000000) bytes     allocated at offset 0 bytes (0x0)
 4096/8388608 bytes allocated at offset 16 MiB" -f zoned z.zbd -c "zap 20M 4k" -c map -c "alloc 16M 8M"
 gives 0 "read 10485760/10485760 bytes at offset 15728640
 10 MiB, 1 ops" -f zoned z.zbd -c "read 15M 10M"
+# Each zone's part lands where it belongs: zone 5 has 4 KiB of what append writes by default.
+gives 0 "" -f zoned z.zbd -c "read -q -P 0 -s 0 -l 5M 15M 10M" -c "read -q -P 0xcd -s 5M -l 4k 15M 10M" \
+  -c "read -q -P 0 -s 5124k -l 5116k 15M 10M"
+refuses "read failed: Input/output error" -f raw -c "read 9M 4k" plain
+refuses "discard failed: Input/output error" -f raw -c "discard 9M 4k" plain
 refuses "zone open failed: Too many references: cannot splice: zone 7 at 0x1c00000" -f zoned z.zbd -c "zo 16M 16M"
 refuses "zones 4 to 6 were opened before" -f zoned z.zbd -c "zo 16M 16M"
 refuses "write failed: Input/output error: zone 4 at 0x1000000 (empty, write pointer 0x1000000): write at 0x1000000" \

@@ -168,7 +168,6 @@ TEST_CASE("a range that fails half-way names the zone and says which zones chang
 }
 
 TEST_CASE("no wrong range reaches the disk, and each is answered in qemu-io's words") {
-  Tool tool;
   const std::pair<const char*, const char*> lines[] = {
       {"zo 0 1M", "zone open failed: Input/output error"},
       {"zo 512k 1M", "zone open failed: Invalid argument"},
@@ -208,6 +207,7 @@ TEST_CASE("no wrong range reaches the disk, and each is answered in qemu-io's wo
   };
   for (auto [line, expected] : lines) {
     CAPTURE(line);
+    Tool tool;
     CHECK_MESSAGE(tool.Run(line).find(expected) != std::string::npos, (tool.out + tool.complaints));
     CHECK(tool.session->failed());
     CHECK(tool.watcher->changes == 0);
@@ -254,6 +254,23 @@ TEST_CASE("with writethrough a write or append of bench is done when the flush b
       "bench failed: Input/output error: the flush behind a write failed: do not rely on what was "
       "written\n");
   CHECK(tool.session->failed());
+}
+
+TEST_CASE("with writethrough, or -f, a write or append is done when the flush behind it is") {
+  for (bool writethrough : {true, false}) {
+    CAPTURE(writethrough);
+    Tool tool(nullptr, writethrough);
+    CHECK(tool.Run("write -q 0 4k") == "");
+    CHECK(tool.watcher->flushes == (writethrough ? 1 : 0));
+    CHECK(tool.Run("zap 2M 4k") == "");
+    CHECK(tool.watcher->flushes == (writethrough ? 2 : 0));
+    tool.watcher->flushes = 0;
+    CHECK(tool.Run("write -q -f 4k 4k") == "");
+    CHECK(tool.watcher->flushes == 1);
+    tool.watcher->fail_flushes = true;
+    CHECK(tool.Run("write -q -f 4k 4k").find("the flush behind it failed") != std::string::npos);
+    CHECK(tool.session->failed());
+  }
 }
 
 TEST_CASE("bench takes its lanes in turn") {
