@@ -250,11 +250,15 @@ bool Vcpu::HandleExit() {
       return false;
     case KVM_EXIT_INTERNAL_ERROR:
       if (run.internal.suberror == KVM_INTERNAL_ERROR_EMULATION) {
-        ReportDeath(fmt::format(
-            "KVM's instruction emulator lacks an instruction of the guest ({}): a KVM that "
-            "emulates privileged code cannot run such a guest; use a host whose processor "
-            "virtualizes (svm or vmx in /proc/cpuinfo)",
-            DescribeInstruction()));
+        const std::string instruction = DescribeInstruction();
+        ReportDeath(
+            instruction.starts_with("bytes")
+                ? fmt::format("KVM's instruction emulator lacks an instruction of the guest "
+                              "({}): a KVM that emulates privileged code cannot run such a "
+                              "guest; use a host whose processor virtualizes (svm or vmx in "
+                              "/proc/cpuinfo)",
+                              instruction)
+                : fmt::format("it has no instruction to execute: {}", instruction));
       } else {
         ReportDeath(fmt::format("KVM internal error {}", uint32_t{run.internal.suberror}));
       }

@@ -217,6 +217,18 @@ TEST_CASE("a guest that dies of a triple fault is reported with its registers") 
   CHECK(end.message.find("rip=") != std::string::npos);
 }
 
+TEST_CASE("a guest that jumps where there is no memory dies of that, not of KVM") {
+  if (!HaveKvm()) return;
+  Guest guest({
+      0xb8, 0x00, 0x00, 0x00, 0xd0,  // mov $0xd0000000, %eax
+      0xff, 0xe0,                    // jmp *%eax
+  });
+  StopRequest end = guest.Run(BootMode::kPvh);
+  CHECK(end.kind == StopRequest::Kind::kFailure);
+  CHECK(end.message.find("outside RAM, at 0xd0000000") != std::string::npos);
+  CHECK(end.message.find("lacks") == std::string::npos);
+}
+
 TEST_CASE(
     "a jump to the BIOS entry in real mode, as Linux reboots, writes the ACPI reset register") {
   if (!HaveKvm()) return;
