@@ -206,15 +206,16 @@ NewNode MakeRaw(NodeDescription& description) {
 NewNode MakeZoned(NodeDescription& description) {
   CommonOptions& common = description.common;
   const bool read_only = common.read_only.value_or(false);
-  const bool leaves_to_child = common.cache_no_flush || common.discard;
+  // What is meant for the child, and a named one does not hear.
+  const bool tells_child = common.cache_no_flush == true || common.discard == false;
   // A zone reset gives space back.
   if (!common.discard && !read_only) common.discard = true;
   TRY(BlockNode * child, description.TakeChild("file"));
   TRY_VOID(description.CheckAllTaken());
-  if (leaves_to_child && !description.child().in_place) {
+  if (tells_child && !description.child().in_place) {
     return Fail(
-        "driver 'zoned' leaves cache.no-flush and discard to the node below: give them to node "
-        "'{}'",
+        "driver 'zoned' leaves cache.no-flush=on and discard=ignore to the node below: give them "
+        "to node '{}'",
         description.child().node->info.name);
   }
   return OpenZoned(*child, {.read_only = read_only});

@@ -183,6 +183,14 @@ TEST_CASE("Bad values say what is allowed") {
   AddGood(graph, "node-name=base,driver=null-co");
   CHECK(AddError(graph, "node-name=a,driver=raw,file=base,cache.direct=on") ==
         "driver 'raw' has no cache of its own: give cache.direct to node 'base'");
+  TemporaryFile file(1_MiB);
+  AddGood(graph, "node-name=low,driver=raw,file.driver=file,file.filename=" + file.path());
+  for (const char* option : {"cache.no-flush=on", "discard=ignore"}) {
+    CHECK(AddError(graph, std::string("node-name=z,driver=zoned,file=low,") + option)
+              .find("give them to node 'low'") != std::string::npos);
+  }
+  CHECK(AddError(graph, "node-name=z,driver=zoned,file=low,cache.no-flush=off,discard=unmap")
+            .find("give them to node") == std::string::npos);
 }
 
 TEST_CASE("Drivers send each other's files on") {

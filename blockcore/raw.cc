@@ -24,7 +24,8 @@ class RawNode : public BlockNode {
       thread.Complete(request);
       return;
     }
-    // What stands on a part may be led astray, an image by its own table, and must not get out of it.
+    // What stands on a part may be led astray, an image by its own table, and must not get out of
+    // it.
     if (has_end_ &&
         !RangeFits(request.offset_bytes, request.length_bytes, limits_.capacity_bytes)) {
       request.status = BlockStatus::kOutOfRange;

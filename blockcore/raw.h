@@ -1,7 +1,6 @@
 // The filter `raw`: hands everything to its child, with all limits of the child. On an ordinary
-// disk `offset` and `size` show a part of it; requests that leave a part that has a size are answered
-// kOutOfRange. One frame per request, and none where there is no
-// offset.
+// disk `offset` and `size` show a part of it; requests that leave a part that has a size are
+// answered kOutOfRange. One frame per request, and none where there is no offset.
 #ifndef MINIVMM_BLOCKCORE_RAW_H_
 #define MINIVMM_BLOCKCORE_RAW_H_
 

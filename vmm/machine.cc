@@ -34,6 +34,27 @@ std::string ZonesText(const BlockLimits& limits) {
                      limit(limits.max_open_zones), limit(limits.max_active_zones));
 }
 
+// KVM answers accesses to these itself: what lay there would never hear of them.
+Result<void> CheckKernelPorts(const DebugExitPorts& ports) {
+  struct Range {
+    uint32_t first;
+    uint32_t last;
+    std::string_view what;
+  };
+  constexpr Range kRanges[] = {{0x20, 0x21, "an interrupt controller"},
+                               {0x40, 0x43, "the timer"},
+                               {0x61, 0x61, "the speaker"},
+                               {0xa0, 0xa1, "an interrupt controller"},
+                               {0x4d0, 0x4d1, "an interrupt controller"}};
+  for (const Range& range : kRanges) {
+    if (ports.iobase <= range.last && ports.iobase + ports.iosize > range.first) {
+      return Fail("--device isa-debug-exit: port {:#x} is {}'s: choose another iobase",
+                  std::max<uint32_t>(range.first, ports.iobase), range.what);
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Machine::Machine(const MachineParts& parts, uint32_t power_cycle, GuestRam ram, KvmVm vm)
@@ -163,27 +184,6 @@ void Machine::WriteSerialOutput(std::string_view bytes) {
     if (written <= 0) return;  // the reader is gone; the guest need not know
     bytes.remove_prefix(static_cast<size_t>(written));
   }
-}
-
-// KVM answers accesses to these itself: what lay there would never hear of them.
-Result<void> CheckKernelPorts(const DebugExitPorts& ports) {
-  struct Range {
-    uint32_t first;
-    uint32_t last;
-    std::string_view what;
-  };
-  constexpr Range kRanges[] = {{0x20, 0x21, "an interrupt controller"},
-                               {0x40, 0x43, "the timer"},
-                               {0x61, 0x61, "the speaker"},
-                               {0xa0, 0xa1, "an interrupt controller"},
-                               {0x4d0, 0x4d1, "an interrupt controller"}};
-  for (const Range& range : kRanges) {
-    if (ports.iobase <= range.last && ports.iobase + ports.iosize > range.first) {
-      return Fail("--device isa-debug-exit: port {:#x} is {}'s: choose another iobase",
-                  std::max<uint32_t>(range.first, ports.iobase), range.what);
-    }
-  }
-  return {};
 }
 
 Result<void> Machine::FillBuses() {

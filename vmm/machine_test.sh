@@ -55,6 +55,13 @@ output=$(
 )
 expect "more queues than descriptors are usual" $? 33 "$output" " 0 failed"
 
+coproc WAITING { exec "$minivmm" "${arguments[@]}" -S 2>&1; }
+pid=$WAITING_PID
+read -r -t 60 -u "${WAITING[0]}" line
+expect "-S without --qmp" 0 0 "$line" "there is no --qmp to say it"
+kill -TERM "$pid"
+wait "$pid"
+
 coproc VMM { exec "$minivmm" "${arguments[@]}" --append only=P-01 2>&1; }
 pid=$VMM_PID
 exec 9<&"${VMM[0]}"

@@ -202,13 +202,16 @@ Result<int> Run(const CommandLine& line) {
   TRY(std::unique_ptr<QmpServer> qmp, CreateQmpServer(line, *loop, supervisor, graph, drives));
   if (sandbox) TRY_VOID(DropCapabilities());
   TRY_VOID(supervisor.Prepare());
-  // Not a pipe or a terminal.
+  // EINVAL: a pipe or a terminal.
   if (line.serial.kind == SerialOutput::Kind::kFile && ::ftruncate(serial.get(), 0) != 0 &&
       errno != EINVAL) {
     return Fail("--serial: cannot empty '{}': {}", line.serial.path, ErrnoText(errno));
   }
   if (line.serial.kind == SerialOutput::Kind::kStdio) TRY_VOID(loop->OpenConsole());
 
+  if (line.start_paused && !qmp) {
+    LOG("-S: the guest waits for 'cont', but there is no --qmp to say it: end it with a signal");
+  }
   if (qmp) qmp->Serve([&loop] { return loop->HasStopRequest(); });
   if (sandbox) TRY_VOID(EnterSandbox({.opens_files = qmp != nullptr}));
   Result<StopRequest> stop = supervisor.Run(!line.start_paused && !loop->HasStopRequest());

@@ -18,9 +18,9 @@
 // A commit starts by itself when kManyRetiredSlots slots wait for one, and when a write finds no
 // free slot; the write then waits.
 //
-// Holes are punched by kWriteZeroes that may unmap: of a kDiscard, a device with large blocks leaves
-// parts of them as they were. A child that grows is opened anew before another image is opened on
-// it: its capacity was taken when it was opened.
+// Holes are punched by kWriteZeroes that may unmap: with kDiscard, a device with large blocks would
+// leave parts of them as they were. A child that grows is opened anew before another image is
+// opened on it: its capacity was taken when it was opened.
 //
 // Threads: any number of I/O threads. A request stays on its own; commits and sweeps run on
 // whichever thread started them, which may end only after them and waits by itself. One mutex

@@ -36,8 +36,8 @@ struct DiskOptions {
 // What the --blockdev description of that disk would be. A name "json:{…}" is one by itself.
 Result<Options> DescribeDisk(const DiskOptions& options);
 
-// Closed in reverse order: the thread first, which waits for what disks do by themselves (an implicit
-// close of a zone).
+// Closed in reverse order: the thread first, which waits for what disks do by themselves (an
+// implicit close of a zone).
 struct IoDisk {
   std::string driver;  // of the topmost node
   std::unique_ptr<BlockGraph> graph;
