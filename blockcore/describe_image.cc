@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <iterator>
-#include <span>
 
 #include "blockcore/base/excerpt.h"
 #include "blockcore/base/unique_fd.h"
@@ -24,12 +23,11 @@ constexpr std::string_view kFormats[] = {"raw", "zoned", "host_device", "file"};
 
 Result<bool> BeginsLikeZonedImage(const std::string& filename) {
   const UniqueFd fd(::open(filename.c_str(), O_RDONLY | O_CLOEXEC));
-  std::array<std::byte, 2 * kZonedPageBytes> start{};  // either copy of the header may be damaged
+  std::array<std::byte, 2 * kZonedPageBytes> start{};
   if (!fd || ::pread(fd.get(), start.data(), start.size(), 0) < 0) {
     return Fail("cannot look at '{}' to see what it is: {}", filename, ErrnoText(errno));
   }
-  const std::span<const std::byte, 2 * kZonedPageBytes> copies(start);
-  return LooksZoned(copies.first<kZonedPageBytes>()) || LooksZoned(copies.last<kZonedPageBytes>());
+  return EitherLooksZoned(start);
 }
 
 boost::json::object Protocol(std::string_view driver, std::string_view filename) {

@@ -1080,11 +1080,8 @@ std::string DifferenceToMedium(IoThread& thread, StormDisk& disk) {
       return fmt::format("zone {}: condition {}, of the device {}", i,
                          static_cast<int>(zones[i].condition), static_cast<int>(medium.condition));
     }
-    const bool has_pointer = medium.condition == ZoneCondition::kEmpty ||
-                             medium.condition == ZoneCondition::kClosed ||
-                             medium.condition == ZoneCondition::kImplicitlyOpen ||
-                             medium.condition == ZoneCondition::kExplicitlyOpen;
-    if (has_pointer && zones[i].write_pointer_bytes != medium.write_pointer_bytes) {
+    if (ZoneReference::HasPointer(medium.condition) &&
+        zones[i].write_pointer_bytes != medium.write_pointer_bytes) {
       return fmt::format("zone {}: write pointer {}, of the device {}", i,
                          zones[i].write_pointer_bytes, medium.write_pointer_bytes);
     }

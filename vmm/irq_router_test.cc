@@ -1,6 +1,6 @@
 // What KVM is asked for when vectors are connected, and what becomes of it when KVM refuses: the
-// ioctls of the real KVM, watched. That interrupts arrive is for
-// control_test and the bare-metal guest.
+// ioctls of the real KVM, watched. That interrupts arrive is for control_test and the bare-metal
+// guest.
 #include "vmm/irq_router.h"
 
 #include <doctest/doctest.h>

@@ -142,6 +142,10 @@ bool LooksZoned(std::span<const std::byte, kZonedPageBytes> bytes) {
   return HasText(bytes, 0, kHeaderMagic);
 }
 
+bool EitherLooksZoned(std::span<const std::byte, 2 * kZonedPageBytes> copies) {
+  return LooksZoned(copies.first<kZonedPageBytes>()) || LooksZoned(copies.last<kZonedPageBytes>());
+}
+
 std::optional<uint32_t> ForeignVersion(std::span<const std::byte, kZonedPageBytes> bytes) {
   const uint32_t version = LoadLe<uint32_t>(bytes, 8);
   if (!LooksZoned(bytes) || version == kVersion || !HasGoodHeaderChecksum(bytes)) {

@@ -139,6 +139,8 @@ ZonedPage EncodeHeader(const ZonedHeader& header);
 Result<ZonedHeader> DecodeHeader(std::span<const std::byte, kZonedPageBytes> bytes);
 // Whether the bytes begin with the magic: a zoned image, damaged perhaps.
 bool LooksZoned(std::span<const std::byte, kZonedPageBytes> bytes);
+// The same of the two copies of the header that an image begins with: one may be damaged.
+bool EitherLooksZoned(std::span<const std::byte, 2 * kZonedPageBytes> copies);
 // The version of an undamaged header that another version of the format wrote.
 std::optional<uint32_t> ForeignVersion(std::span<const std::byte, kZonedPageBytes> bytes);
 

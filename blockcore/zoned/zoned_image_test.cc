@@ -144,6 +144,14 @@ struct Fixture {
     return text;
   }
 
+  // Zones 5 to 24 are written to, and committed.
+  void OpenWithTwentyZones() {
+    REQUIRE(Open() == "");
+    for (uint32_t zone = 5; zone < 25; ++zone) Write(zone * kZone, Pattern(512, zone));
+    Do(BlockOp::kFlush);
+    Arrivals();
+  }
+
   std::unique_ptr<IoThread> thread;
   MemoryNode disk;
   std::unique_ptr<ZonedImage> image;
@@ -350,10 +358,7 @@ TEST_CASE("A reset gives space back after the next commit, not before") {
 
 TEST_CASE("What commits by itself does not try again by itself") {
   Fixture f;
-  REQUIRE(f.Open() == "");
-  for (uint32_t zone = 5; zone < 25; ++zone) f.Write(zone * kZone, Pattern(512, zone));
-  f.Do(BlockOp::kFlush);
-  f.Arrivals();
+  f.OpenWithTwentyZones();
   f.disk.set_fault([](const BlockRequest& request) {
     return request.op == BlockOp::kFlush ? BlockStatus::kIoError : BlockStatus::kOk;
   });
@@ -364,10 +369,7 @@ TEST_CASE("What commits by itself does not try again by itself") {
 
 TEST_CASE("Many resets commit by themselves") {
   Fixture f;
-  REQUIRE(f.Open() == "");
-  for (uint32_t zone = 5; zone < 25; ++zone) f.Write(zone * kZone, Pattern(512, zone));
-  f.Do(BlockOp::kFlush);
-  f.Arrivals();
+  f.OpenWithTwentyZones();
   for (uint32_t zone = 5; zone < 20; ++zone) f.Do(BlockOp::kZoneReset, zone * kZone);
   CHECK(f.Arrivals() == "");
   f.Do(BlockOp::kZoneReset, 20 * kZone);

@@ -245,6 +245,14 @@ TEST_CASE("What is no image is told from a damaged one") {
   CHECK(image.Check(false).findings[0].text == "the header's checksum is wrong");
 }
 
+// Zone 7 is offline now; the medium does not know yet.
+ZonedContents LoadAndChange(SyncIo& io) {
+  auto contents = LoadZonedContents(io);
+  REQUIRE(contents.has_value());
+  contents->table.SetFault(7, ZoneFault::kOffline);
+  return std::move(*contents);
+}
+
 TEST_CASE("A changed table is committed and read again") {
   TemporaryDirectory directory;
   const std::string path = directory.File("disk.zbd");
@@ -253,10 +261,8 @@ TEST_CASE("A changed table is committed and read again") {
   {
     auto file = OpenTestFile(path);
     SyncIo io(*thread, *file);
-    auto contents = LoadZonedContents(io);
-    REQUIRE(contents.has_value());
-    contents->table.SetFault(7, ZoneFault::kOffline);
-    REQUIRE(CommitZonedTable(io, contents->table).has_value());
+    ZonedContents contents = LoadAndChange(io);
+    REQUIRE(CommitZonedTable(io, contents.table).has_value());
   }
   auto file = OpenTestFile(path, /*read_only=*/true);
   SyncIo io(*thread, *file);
@@ -268,11 +274,9 @@ TEST_CASE("A changed table is committed and read again") {
 TEST_CASE("A commit that is done outlasts a power cut") {
   DamagedImage image;
   SyncIo io(*image.thread, image.disk);
-  auto contents = LoadZonedContents(io);
-  REQUIRE(contents.has_value());
-  contents->table.SetFault(7, ZoneFault::kOffline);
+  ZonedContents contents = LoadAndChange(io);
   image.disk.StartRecording();
-  REQUIRE(CommitZonedTable(io, contents->table).has_value());
+  REQUIRE(CommitZonedTable(io, contents.table).has_value());
   std::minstd_rand random(1);
   MemoryNode left(image.disk.Cut(image.disk.Tick(), MemoryNode::Keep::kNothing, random));
   SyncIo io_of_left(*image.thread, left);
@@ -284,15 +288,13 @@ TEST_CASE("A commit that is done outlasts a power cut") {
 TEST_CASE("A failed commit is reported") {
   DamagedImage image;
   SyncIo io(*image.thread, image.disk);
-  auto contents = LoadZonedContents(io);
-  REQUIRE(contents.has_value());
-  contents->table.SetFault(7, ZoneFault::kOffline);
+  ZonedContents contents = LoadAndChange(io);
   image.disk.set_fault([](const BlockRequest& request) {
     return request.op == BlockOp::kFlush ? BlockStatus::kIoError : BlockStatus::kOk;
   });
-  Result<void> committed = CommitZonedTable(io, contents->table);
+  Result<void> committed = CommitZonedTable(io, contents.table);
   CHECK(MessageOf(committed).find("I/O error") != std::string::npos);
-  CHECK(contents->table.dirty());
+  CHECK(contents.table.dirty());
   image.disk.set_fault([](const BlockRequest&) { return BlockStatus::kIoError; });
   CHECK_FALSE(CheckZonedImage(io, false).has_value());
 }

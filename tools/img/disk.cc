@@ -102,14 +102,11 @@ Result<DiskKind> LookAt(const std::string& path) {
   }
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return Fail("cannot open '{}': {}", path, ErrnoText(errno));
-  std::array<std::byte, 2 * kZonedPageBytes> start{};  // either copy of the header may be damaged
+  std::array<std::byte, 2 * kZonedPageBytes> start{};
   if (::pread(fd.get(), start.data(), start.size(), 0) < 0) {
     return Fail("cannot read '{}': {}", path, ErrnoText(errno));
   }
-  const std::span<const std::byte, 2 * kZonedPageBytes> copies(start);
-  const bool zoned =
-      LooksZoned(copies.first<kZonedPageBytes>()) || LooksZoned(copies.last<kZonedPageBytes>());
-  return zoned ? DiskKind::kZonedImage : DiskKind::kPlainFile;
+  return EitherLooksZoned(start) ? DiskKind::kZonedImage : DiskKind::kPlainFile;
 }
 
 Result<OutputFile> OutputFile::Open(const std::string& path, bool overwrite) {

@@ -123,8 +123,7 @@ Result<int> Check(const Arguments& arguments) {
   if (!check->header) {
     std::array<std::byte, 2 * kZonedPageBytes> start{};
     TRY_VOID(disk.io->Read(0, start));
-    const std::span<const std::byte> bytes(start);
-    if (!LooksZoned(bytes.first<kZonedPageBytes>()) && !LooksZoned(bytes.last<kZonedPageBytes>())) {
+    if (!EitherLooksZoned(start)) {
       return Fail("cannot check '{}': {}", path, check->findings[0].text);
     }
   }
