@@ -27,7 +27,9 @@ interrupts_of() {
 before=$(interrupts_of "$disk")
 cpu=0
 while [ "$cpu" -lt "${processors:-1}" ]; do
-  check "read-on-processor-$cpu" taskset $((1 << cpu)) dd if="$disk" of=/dev/null bs=4k count=8 iflag=direct
+  mask=$(printf %x $((1 << cpu)))
+  expect "runs-on-processor-$cpu" "$cpu" "$(taskset "$mask" sed -n 's/^Cpus_allowed_list:\t//p' /proc/self/status)"
+  check "read-on-processor-$cpu" taskset "$mask" dd if="$disk" of=/dev/null bs=4k count=8 iflag=direct
   cpu=$((cpu + 1))
 done
 after=$(interrupts_of "$disk")

@@ -134,7 +134,7 @@ vmm_arguments() {
 
 # boot_guest CASES [EXPECTED_STATUS [KERNEL_ARGUMENT...]]: starts the VMM with the disks in `disks`,
 # runs the cases, passes their results on, and checks the exit status; 1 is what isa-debug-exit
-# makes of "all passed". Settings: boot, smp, memory, kernel, time_limit, and kernel_log, the level
+# makes of "all passed", and 0 what a kernel that panics ends with, too. Settings: boot, smp, memory, kernel, time_limit, and kernel_log, the level
 # up to which the kernel's own messages come out.
 boot_guest() {
   local cases=$1 expected=${2:-1} line status=0 started=$EPOCHREALTIME deadline=$((SECONDS + ${time_limit:-150}))
@@ -175,6 +175,9 @@ boot_guest() {
   elif grep -q '^@still-running debug' "$console" && [[ $RIG_VMM_KIND == qemu ]]; then
     # Emulated SVM refuses ports to user space once a VMM has set the task register, and QEMU does.
     skip "exit-status-$expected" "under emulation QEMU's guest cannot reach the debug-exit port"
+  elif ! grep -q '^@done' "$console"; then
+    not_ok "exit-status-$expected" "the guest ended before its cases did; last line: $(tail -n 1 "$console")"
+    show_console
   elif ((status == expected)); then
     ok "exit-status-$expected"
   elif ((expected == 1 && status == 3)); then
@@ -226,7 +229,7 @@ guest_line() {
       ;;
     @init) note "guest reached its init after $(elapsed_since "$started") s" ;;
     "@show "*) echo "#   ${1#@show }" ;;
-    "@zone "* | "@left "*) ;;
+    "@zone "* | "@left "* | @done) ;;
     "@host "*)
       read -r -a words <<<"${1#@host }"
       answer=$("host_${words[0]}" "${words[@]:1}" 2>&1 | head -n 1)

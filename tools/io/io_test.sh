@@ -146,9 +146,10 @@ refuses "zone append failed: Bad file descriptor" -r -f zoned z.zbd -c "zap 16M 
 refuses "zone report failed: Operation not supported" -f raw plain -c "zrp 0 1"
 "$img" check z.zbd >/dev/null || fail "the image is damaged"
 
-# --- no standard input and output: what is printed must not land on the disk
+# --- no standard descriptors: what is printed must not land on the disk
 before=$(sha256sum <plain)
 "$io" -f raw -c "read 0 4k" plain <&- >&-
+"$io" -f raw -c nonsense -c "read 0 4k" -c nonsense plain <&- >&- 2>&-
 [[ $(sha256sum <plain) == "$before" ]] || fail "the disk was printed on"
 
 # --- wrong input
