@@ -376,7 +376,11 @@ void IoThread::State::Idle() {
   const bool polls = poller != nullptr && poll_max_ns != 0;
   const uint64_t idle_since_ns = polls ? Now_ns() : 0;
   if (polls && PollForWork(idle_since_ns)) return;
-  if (poller != nullptr && !poller->PrepareToSleep()) return;
+  if (poller != nullptr && !poller->PrepareToSleep()) {
+    // A poller that always has work must not keep what it has started, and others, from the kernel.
+    if (::io_uring_sq_ready(&ring) != 0) Submit(/*wait=*/false);
+    return;
+  }
   asleep.store(true, std::memory_order_seq_cst);
   Submit(/*wait=*/!HasWork());
   asleep.store(false, std::memory_order_relaxed);

@@ -258,6 +258,25 @@ TEST_CASE("What the poller completes while the thread idles goes before later ta
   thread->RunAndWait([&] { thread->SetPoller(nullptr); });
 }
 
+// Has always something to do.
+struct RestlessPoller final : IoThread::Poller {
+  bool Poll() override { return false; }
+  bool PrepareToSleep() override { return false; }
+};
+
+TEST_CASE("A poller that never lets its thread sleep keeps nothing from the kernel") {
+  for (uint64_t poll_max_ns : {0, 32'768}) {
+    CAPTURE(poll_max_ns);
+    auto thread = std::move(*IoThread::Start("test", poll_max_ns));
+    EventFd doorbell = *EventFd::Create();
+    RestlessPoller poller;
+    IoThread::Doorbell* watch = thread->WatchDoorbell(doorbell);
+    thread->RunAndWait([&] { thread->SetPoller(&poller); });
+    thread->Unwatch(watch);  // waits for two operations
+    thread->RunAndWait([&] { thread->SetPoller(nullptr); });
+  }
+}
+
 struct CountingOperation : IoOperation {
   CountingOperation() {
     done = [](IoOperation& operation, int32_t result) {

@@ -68,10 +68,11 @@ void VirtioBlkQueue::RetryHeld() {
 }
 
 void VirtioBlkQueue::StopDoorbell() {
+  // First: a driver that is faster than this thread would fill the ring for ever.
+  thread_->RunAndWait([this] { thread_->SetPoller(nullptr); });
   thread_->Unwatch(std::exchange(doorbell_, nullptr));
   thread_->RunAndWait([this] {
     stopped_ = true;
-    thread_->SetPoller(nullptr);
     held_.GiveUp();
     // Else the last request's end of turn sees it.
     if (in_flight_ == 0 && !end_of_turn_.armed) drained_.release();
