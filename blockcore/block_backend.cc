@@ -134,7 +134,7 @@ void BlockBackend::OnFailed(BlockRequest& request) {
 // no order between them was promised.)
 bool BlockBackend::FollowsHeldWrite(const BlockRequest& request) const {
   if (request.status != BlockStatus::kZoneUnaligned || request.op != BlockOp::kWrite) return false;
-  if (request.held_in == nullptr || request.held_in->empty()) return false;
+  if (request.held_in == nullptr) return false;
   const uint64_t zone_bytes = root_.limits().zone_size_bytes;
   const uint64_t begin_bytes = request.offset_bytes / zone_bytes * zone_bytes;
   return request.held_in->HasWriteIn(begin_bytes, begin_bytes + zone_bytes);

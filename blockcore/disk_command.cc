@@ -45,11 +45,11 @@ void DiskTransfer::Operation::StartFlush() {
 }
 
 // This one and those that shared its fsync; then the next fsync, if any wait for one.
-void DiskTransfer::Operation::FinishFlushes(BlockStatus status) {
+void DiskTransfer::Operation::FinishFlushes(BlockStatus status, bool may_have_lost) {
   Operation* waited;
   {
     std::lock_guard lock(flushes->mutex);
-    flushes->failed |= status != BlockStatus::kOk;
+    flushes->failed |= may_have_lost;
     // The kernel has told of the error once.
     if (flushes->failed) status = BlockStatus::kIoError;
     waited = std::exchange(flushes->came_since, nullptr);
@@ -110,13 +110,15 @@ void DiskTransfer::Operation::OnCommandDone(int32_t command_result) {
     retries = 0;
     BeginZeroes();
   } else {
+    // One that was cancelled has not begun.
+    const bool may_have_lost = is_flush && command_result != -ECANCELED;
     LOG_RATE_LIMITED(
         "{}: {} failed on the host: {}{}", options->filename, OpName(request->op),
         ErrnoText(-command_result),
-        is_flush ? "; all flushes fail from now on, because written data may be lost" : "");
+        may_have_lost ? "; all flushes fail from now on, because written data may be lost" : "");
     if (!is_flush) return Finish(StatusFromErrno(-command_result, options->zoned));
     // A flush cannot be unsupported: who asks for one must know that the data is not safe.
-    FinishFlushes(BlockStatus::kIoError);
+    FinishFlushes(BlockStatus::kIoError, may_have_lost);
   }
 }
 

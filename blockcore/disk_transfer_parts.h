@@ -100,15 +100,17 @@ struct DiskTransfer::Operation : IoOperation {
   void StartBouncedPiece();
   void OnTransferred(int32_t result);
   void OnCommandDone(int32_t result);
+  // ECANCELED: the kernel could start no worker of its own for it (a limit of processes), and did
+  // nothing.
   bool RetriesAfter(int error) {
-    return (error == EINTR || error == EAGAIN) && ++retries <= kMaxRetries;
+    return (error == EINTR || error == EAGAIN || error == ECANCELED) && ++retries <= kMaxRetries;
   }
   void StartFlush();
   void StartCommand();
   void BeginZeroes();
   void StartZeroes();
   void OnZeroesWritten(int32_t result);
-  void FinishFlushes(BlockStatus status);
+  void FinishFlushes(BlockStatus status, bool may_have_lost = false);
   void EndWait(std::optional<BlockStatus> shared_status);
   void Finish(BlockStatus status);
 

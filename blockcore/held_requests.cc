@@ -8,9 +8,8 @@ void HeldRequests::Hold(BlockRequest& request) {
   const bool is_first = first_ == nullptr;
   (is_first ? first_ : last_->next) = &request;
   last_ = &request;
-  if (!is_first) return;
-  waiting_.store(true, std::memory_order_release);
-  if (on_held_) on_held_();
+  count_.fetch_add(1, std::memory_order_release);
+  if (is_first && on_held_) on_held_();
 }
 
 bool HeldRequests::HasWriteIn(uint64_t begin_bytes, uint64_t end_bytes) const {
@@ -25,7 +24,7 @@ bool HeldRequests::HasWriteIn(uint64_t begin_bytes, uint64_t end_bytes) const {
 
 BlockRequest* HeldRequests::TakeAll() {
   VMM_CHECK(thread_.IsCurrent());
-  waiting_.store(false, std::memory_order_release);
+  count_.store(0, std::memory_order_release);
   last_ = nullptr;
   return std::exchange(first_, nullptr);
 }

@@ -5,7 +5,8 @@
 //                                                         └─ GiveUp ─▶ to the sender, as failed
 //
 // Requests go in the order in which they came. For one zone that is the order of their submission,
-// because a zone fails them in that order.
+// because a zone fails them in that order; and whoever calls Retry sees to it that no other of his
+// is with the disk then, which its zone would refuse for want of one that waits.
 //
 // A device has one for each queue, and names it in its requests. On its I/O thread, but for what
 // says otherwise. BlockBackend decides what waits, and learns by its completion frame of both ways
@@ -25,8 +26,7 @@ namespace minivmm {
 
 class HeldRequests {
  public:
-  // `on_held` is called when a request has to wait and none did before; it returns soon. `thread`
-  // outlives this.
+  // `on_held` is called when a request has to wait and none did before; it returns soon.
   HeldRequests(IoThread& thread, std::function<void()> on_held)
       : thread_(thread), on_held_(std::move(on_held)) {}
 
@@ -35,7 +35,8 @@ class HeldRequests {
 
   IoThread& thread() const { return thread_; }
   // Any thread.
-  bool empty() const { return !waiting_.load(std::memory_order_acquire); }
+  bool empty() const { return count_.load(std::memory_order_acquire) == 0; }
+  uint32_t count() const { return count_.load(std::memory_order_acquire); }
 
   // Requests may wait from now on; at first they may not.
   void Open() { open_ = true; }
@@ -59,7 +60,7 @@ class HeldRequests {
   BlockRequest* first_ = nullptr;
   BlockRequest* last_ = nullptr;
   bool open_ = false;
-  std::atomic<bool> waiting_ = false;  // first_ != nullptr
+  std::atomic<uint32_t> count_ = 0;
 };
 
 }  // namespace minivmm

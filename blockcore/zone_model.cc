@@ -360,8 +360,8 @@ ZoneModel::Grant ZoneModel::Reserve(uint32_t index, OpenNeed need) {
   bool active_full =
       !zone.holds_active && limits_.max_active_zones != 0 && active_ >= limits_.max_active_zones;
   if (active_full) {
-    if (preferred) return Grant::kGranted;
-    return filling_ > 0 ? Grant::kWait : Grant::kActiveLimit;
+    if (filling_ > 0) return Grant::kWait;
+    return preferred ? Grant::kGranted : Grant::kActiveLimit;
   }
   if (limits_.max_open_zones != 0 && open_ >= limits_.max_open_zones) {
     // What is open and not explicitly so is implicitly open, or about to become something that

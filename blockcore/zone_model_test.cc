@@ -496,6 +496,7 @@ TEST_CASE("an empty zone that is being finished makes others wait for its resour
   ZoneModel model = Disk{.max_active = 1}.Model();
   CHECK(model.Reserve(1, OpenNeed::kPreferred) == Grant::kGranted);
   CHECK(model.Reserve(2, OpenNeed::kRequired) == Grant::kWait);
+  CHECK(model.Reserve(3, OpenNeed::kPreferred) == Grant::kWait);
   CHECK(Finish(model, 1) == Status::kOk);
   CHECK(model.Reserve(2, OpenNeed::kRequired) == Grant::kGranted);
   CHECK(model.Reserve(3, OpenNeed::kRequired) == Grant::kActiveLimit);

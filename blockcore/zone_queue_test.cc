@@ -743,26 +743,29 @@ TEST_CASE("finishing an empty zone takes an active one from nobody: others wait 
 
 TEST_CASE("nor does a write that takes an empty zone to full (4.3, H-26)") {
   for (BlockOp op : {BlockOp::kWrite, BlockOp::kZoneAppend}) {
-    for (bool fills : {true, false}) {
-      CAPTURE(fills);
-      Rig rig(Disk{.max_active = 1});
-      Call& fill = rig.Do(op, rig.Start(1), 48_KiB);
-      Call& open = rig.Manage(BlockOp::kZoneOpen, 2);
-      CHECK(rig.Held() == "write@128+96");
-      CHECK(!open.done);
-      if (fills) {
-        rig.Complete();
-        CHECK(rig.Held() == "open@256");
-        rig.Complete();
-      } else {
-        rig.medium.fault = [](const BlockRequest&) { return Status::kIoError; };
-        rig.Complete();  // after the first block: the zone is active
+    for (BlockOp other_op : {BlockOp::kZoneOpen, BlockOp::kZoneFinish}) {
+      for (bool fills : {true, false}) {
+        CAPTURE(fills);
+        const bool finishes = other_op == BlockOp::kZoneFinish;
+        CAPTURE(finishes);
+        Rig rig(Disk{.max_active = 1});
+        Call& fill = rig.Do(op, rig.Start(1), 48_KiB);
+        Call& other = rig.Manage(other_op, 2);
+        CHECK(rig.Held() == "write@128+96");
+        CHECK(!other.done);
+        if (!fills) rig.medium.fault = [](const BlockRequest&) { return Status::kIoError; };
+        rig.Complete();  // a fault: after the first block, so that the zone is active
         rig.medium.fault = nullptr;
-        rig.Complete();
+        if (!fills) rig.Complete();  // the report
+        if (fills || finishes) {     // what the medium decides
+          CHECK(rig.Held() == (finishes ? "finish@256" : "open@256"));
+          rig.Complete();
+          if (!fills) rig.Complete();  // the report
+        }
+        CHECK(fill.status() == (fills ? Status::kOk : Status::kIoError));
+        CHECK(other.status() == (fills ? Status::kOk : Status::kZoneActiveLimit));
+        rig.CheckCoherent();
       }
-      CHECK(fill.status() == (fills ? Status::kOk : Status::kIoError));
-      CHECK(open.status() == (fills ? Status::kOk : Status::kZoneActiveLimit));
-      rig.CheckCoherent();
     }
   }
 }

@@ -64,7 +64,17 @@ void VirtioBlkQueue::SetCapacity(uint64_t capacity_sectors) {
 }
 
 void VirtioBlkQueue::RetryHeld() {
-  thread_->RunAndWait([this] { held_.Retry(); });
+  thread_->RunAndWait([this] {
+    retry_wanted_ = !held_.empty();
+    if (retry_wanted_) RetryIfAlone();
+  });
+}
+
+bool VirtioBlkQueue::RetryIfAlone() {
+  if (held_.count() != in_flight_) return false;
+  retry_wanted_ = false;
+  held_.Retry();
+  return true;
 }
 
 void VirtioBlkQueue::StopDoorbell() {
@@ -73,6 +83,7 @@ void VirtioBlkQueue::StopDoorbell() {
   thread_->Unwatch(std::exchange(doorbell_, nullptr));
   thread_->RunAndWait([this] {
     stopped_ = true;
+    retry_wanted_ = false;
     held_.GiveUp();
     // Else the last request's end of turn sees it.
     if (in_flight_ == 0 && !end_of_turn_.armed) drained_.release();
@@ -89,6 +100,7 @@ void VirtioBlkQueue::Drain() {
 }
 
 bool VirtioBlkQueue::Poll() {
+  if (retry_wanted_.load(std::memory_order_relaxed)) [[unlikely]] return RetryIfAlone();
   if (stopped_ || broken_) return false;
   Virtqueue& ring = queue_->ring;
   if (std::exchange(doorbell_wanted_, false)) ring.DisableDoorbell();
@@ -113,6 +125,7 @@ bool VirtioBlkQueue::Poll() {
 }
 
 bool VirtioBlkQueue::PrepareToSleep() {
+  if (retry_wanted_) return held_.count() != in_flight_;
   if (stopped_ || broken_) return true;
   doorbell_wanted_ = true;
   return !queue_->ring.EnableDoorbell();

@@ -49,8 +49,9 @@ class VirtioBlkQueue final : private IoThread::Poller {
   void Start(ActiveQueue queue, const VirtioBlkRules& rules, NeedsReset* needs_reset);
   // For requests that are taken from now on. The queue is running.
   void SetCapacity(uint64_t capacity_sectors);
-  // Any thread: whether requests wait for RetryHeld, which sends them to the disk again.
-  bool HoldsRequests() const { return !held_.empty(); }
+  // Any thread: whether requests wait for RetryHeld. It sends them to the disk again, once nothing
+  // else of the queue is there, and before more is taken from the ring.
+  bool HoldsRequests() const { return !held_.empty() && !retry_wanted_; }
   void RetryHeld();
   // Takes no more chains from the ring. Requests in flight go on, but none waits any more.
   void StopDoorbell();
@@ -64,6 +65,7 @@ class VirtioBlkQueue final : private IoThread::Poller {
   bool Poll() override;
   bool PrepareToSleep() override;
 
+  bool RetryIfAlone();
   void StartRequest(DescriptorChain&& chain);
   void Submit(Slot& slot, BlockRequest::Done done);
   void SubmitReportSlice(Slot& slot);
@@ -97,6 +99,7 @@ class VirtioBlkQueue final : private IoThread::Poller {
   QueueTask end_of_turn_;
 
   HeldRequests held_;
+  std::atomic<bool> retry_wanted_ = false;
   std::unique_ptr<Slot[]> slots_;  // by DescriptorChain::slot()
   uint16_t max_size_;
   std::unique_ptr<IoThread> thread_;  // last: joined before all that its tasks touch goes

@@ -266,5 +266,70 @@ TEST_CASE("a reset at any moment ends every request of a disk that fails, and ha
   CHECK(machine.Write(0, Data(4096, 3)) == kBlkStatusOk);
 }
 
+// Lets the first request wait as one that the host has failed, and keeps the second.
+class StoppingDisk : public BlockNode {
+ public:
+  StoppingDisk() { limits_.capacity_bytes = 1_MiB; }
+  const BlockLimits& limits() const override { return limits_; }
+  void Submit(IoThread& io_thread, BlockRequest& request) override {
+    thread = &io_thread;
+    order.push_back(static_cast<char>('0' + request.offset_bytes / 4096));
+    if (order.size() == 1) return Fail(request);
+    if (order.size() == 2) {
+      kept = &request;
+      return;
+    }
+    io_thread.Complete(request);
+  }
+  void Fail(BlockRequest& request) {
+    request.PushCompletion(
+        [](void* self, BlockRequest& again) {
+          auto& disk = *static_cast<StoppingDisk*>(self);
+          again.PushCompletion([](void*, BlockRequest&) {}, self);
+          disk.Submit(*disk.thread, again);
+        },
+        this);
+    request.held_in->Hold(request);
+  }
+
+  IoThread* thread = nullptr;
+  std::string order;  // by block
+  BlockRequest* kept = nullptr;
+
+ private:
+  BlockLimits limits_;
+};
+
+TEST_CASE("what waits goes to the disk again when all that was behind it has come back") {
+  for (bool kept_waits_too : {false, true}) {
+    CAPTURE(kept_waits_too);
+    StoppingDisk disk;
+    VirtioBlkDriver driver(disk, {.name = "d"});
+    driver.Activate();
+    std::vector<uint64_t> answers;
+    auto offer = [&](uint64_t block) {
+      answers.push_back(driver.Offer(Header(kBlkTypeOut, 8 * block) + Bytes(4096, 1), 1));
+      driver.queues[0]->doorbell.Notify();
+    };
+    offer(0);
+    offer(1);
+    while (!driver.device->HoldsRequests()) std::this_thread::yield();
+    auto on_thread = [&](auto function) { disk.thread->RunAndWait(function); };
+    for (bool there = false; !there;) on_thread([&] { there = disk.kept != nullptr; });
+    driver.device->RetryHeld();
+    CHECK_FALSE(driver.device->HoldsRequests());
+    offer(2);
+    // A turn of its own, and what its poller finds.
+    for (int i = 0; i < 2; ++i) on_thread([] {});
+    on_thread([&] {
+      CHECK(disk.order == "01");
+      kept_waits_too ? disk.Fail(*disk.kept) : disk.thread->Complete(*disk.kept);
+    });
+    for (int i = 0; i < 3; ++i) driver.WaitUsed();
+    for (uint64_t answer : answers) CHECK(driver.guest.Load<uint8_t>(answer) == kBlkStatusOk);
+    CHECK(disk.order == (kept_waits_too ? "01012" : "0102"));
+  }
+}
+
 }  // namespace
 }  // namespace minivmm
