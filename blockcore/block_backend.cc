@@ -108,7 +108,7 @@ void BlockBackend::OnDone(BlockRequest& request) {
 
 void BlockBackend::OnFailed(BlockRequest& request) {
   HeldRequests* held = request.held_in;
-  if (!IsHostFailure(request.status)) {
+  if (!IsHostFailure(request.status) || !IsWholeBlocks(request)) {
     return FollowsHeldWrite(request) ? Hold(request) : Count(request);
   }
   ErrorAction action = ErrorAction::kReport;
@@ -127,6 +127,13 @@ void BlockBackend::OnFailed(BlockRequest& request) {
   }
   Count(request);
   if (action == ErrorAction::kIgnore) request.status = BlockStatus::kOk;
+}
+
+// Parts of blocks are the sender's fault where the host cannot write them (O_DIRECT), and no host
+// that is put in order ever will.
+bool BlockBackend::IsWholeBlocks(const BlockRequest& request) const {
+  if (request.op != BlockOp::kWrite && request.op != BlockOp::kWriteZeroes) return true;
+  return IsAligned(request.offset_bytes | request.length_bytes, limits().logical_block_bytes);
 }
 
 // A zone refuses what was to be written behind a write that it failed. That is no answer while the

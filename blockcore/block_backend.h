@@ -93,14 +93,15 @@ class BlockBackend : public BlockNode {
   const std::string& node_name() const { return node_name_; }
   const BlockLimits& limits() const override { return root_.limits(); }
 
-  // As BlockNode::Submit. Answers by itself, in this order: kUnsupported for an operation that this
-  // disk has not; kReadOnly for one that changes a read-only disk; kOutOfRange for a read, a write
-  // (also of zeroes) or a discard beyond the capacity; kIoError if the buffers are not as long as
+  // As BlockNode::Submit. Answers by itself, in this order: kUnsupported for a zone operation on a
+  // disk without zones; kReadOnly for what changes a read-only disk; kUnsupported for a discard or
+  // zeroes that this disk has not; kOutOfRange for a read, a write (also of zeroes) or a discard
+  // beyond the capacity; kIoError if the buffers are not as long as
   // the request says. Takes back may_unmap where the disk has no discard.
   void Submit(IoThread& thread, BlockRequest& request) override;
 
   // As BlockNode::Grow, with checks: fails also for read-only and for zoned disks, and for a size
-  // that is not a larger multiple of the logical block.
+  // that is smaller, or no multiple of the logical block.
   Result<void> Grow(uint64_t capacity_bytes) override;
 
   // Any thread. Requests that complete meanwhile may be in one number and not yet in another.
@@ -143,6 +144,7 @@ class BlockBackend : public BlockNode {
   void Pass(IoThread& thread, BlockRequest& request);
   void OnDone(BlockRequest& request);
   void OnFailed(BlockRequest& request);
+  bool IsWholeBlocks(const BlockRequest& request) const;
   bool FollowsHeldWrite(const BlockRequest& request) const;
   void Hold(BlockRequest& request);
   void Count(const BlockRequest& request);

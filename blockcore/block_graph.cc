@@ -242,6 +242,9 @@ Result<const BlockDriver*> FindDriver(const std::string& name) {
 
 }  // namespace
 
+// A control client adds nodes, and none costs it anything.
+constexpr size_t kMaxNodes = 1000;
+
 BlockGraph::~BlockGraph() {
   // A parent's node may still look at its child while it goes.
   while (!nodes_.empty()) nodes_.pop_back();
@@ -258,6 +261,7 @@ Result<void> BlockGraph::Add(Options options) {
   TRY_VOID(CheckName(*name));
   if (Find(*name) != nullptr) return Fail("node-name '{}' is given twice", *name);
   size_t old_count = nodes_.size();
+  if (old_count >= kMaxNodes) return Fail("there are {} nodes already: remove some", old_count);
   Result<Node*> added = AddNode(std::move(options), *name, 1);
   if (added) return {};
   // Only nodes that were there before can have been named as a child, and AddNode marks a child as

@@ -48,7 +48,8 @@ class BlockGraph {
   BlockGraph& operator=(const BlockGraph&) = delete;
 
   // Adds the node that `text` describes (see options.h for its form), with its children.
-  // `node-name` is needed. After an error the graph is as it was before.
+  // `node-name` is needed. Fails too where there are 1,000 nodes. After an error the graph is as it
+  // was before.
   Result<void> Add(std::string_view text);
   Result<void> Add(Options options);
 

@@ -359,6 +359,18 @@ TEST_CASE("A node that has a user, or is not there, is not removed") {
   CHECK(graph.Nodes().empty());
 }
 
+TEST_CASE("A client that adds nodes for ever is refused one day, until it removes some") {
+  BlockGraph graph;
+  auto add = [&](int number) {
+    return graph.Add(fmt::format("driver=null-co,size=1M,node-name=n{}", number));
+  };
+  for (int i = 0; i < 1000; ++i) REQUIRE(add(i).has_value());
+  REQUIRE_FALSE(add(1000).has_value());
+  CHECK(add(1000).error().message == "there are 1000 nodes already: remove some");
+  REQUIRE(graph.Remove("n7").has_value());
+  CHECK(add(1000).has_value());
+}
+
 TEST_CASE("Nodes come and go while another one serves its I/O thread") {
   BlockGraph graph;
   TemporaryFile busy_file(1_MiB);

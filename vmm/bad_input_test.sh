@@ -38,6 +38,7 @@ disk=(--blockdev "node-name=d0,driver=file,filename=disk.img" --device virtio-bl
 refuses "no kernel: say --kernel FILE"
 refuses "did you mean 'kernel'?" --kernl x
 refuses "cannot open kernel 'missing': No such file" --kernel missing
+refuses "cannot open kernel 'a?b': No such file" --kernel $'a\nb'
 refuses "'directory' as kernel: it is a directory" --kernel directory
 refuses "'empty' as kernel: the file is empty" --kernel empty
 refuses "neither an ELF vmlinux nor a bzImage" --kernel text

@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "blockcore/base/unique_fd.h"
 #include "blockcore/base/units.h"
 #include "firmware/memory_layout.h"
 
@@ -37,23 +36,40 @@ Mapping::~Mapping() {
   if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
 }
 
-void Mapping::Evict() { ::madvise(bytes_.data(), bytes_.size(), MADV_DONTNEED); }
-
-Result<Mapping> MapFile(const std::string& what, const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) return Fail("cannot open {} '{}': {}", what, path, ErrnoText(errno));
+Result<MappedFile> MappedFile::Open(const std::string& what, const std::string& path) {
+  MappedFile file;
+  file.name_ = fmt::format("{} '{}'", what, path);
+  file.fd_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file.fd_) return Fail("cannot open {}: {}", file.name_, ErrnoText(errno));
   struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) {
-    return Fail("cannot examine {} '{}': {}", what, path, ErrnoText(errno));
+  if (::fstat(file.fd_.get(), &status) != 0) {
+    return Fail("cannot examine {}: {}", file.name_, ErrnoText(errno));
   }
   if (!S_ISREG(status.st_mode)) {
     return Fail("cannot use '{}' as {}: it is {}, not a file", path, what,
                 S_ISDIR(status.st_mode) ? "a directory" : "a device or a pipe");
   }
   if (status.st_size == 0) return Fail("cannot use '{}' as {}: the file is empty", path, what);
-  auto bytes = Map(static_cast<uint64_t>(status.st_size), PROT_READ, MAP_PRIVATE, fd.get());
-  if (!bytes) return Fail("cannot read {} '{}': {}", what, path, bytes.error().message);
-  return Mapping(*bytes);
+  auto bytes = Map(static_cast<uint64_t>(status.st_size), PROT_READ, MAP_PRIVATE, file.fd_.get());
+  if (!bytes) return Fail("cannot read {}: {}", file.name_, bytes.error().message);
+  file.mapping_ = Mapping(*bytes);
+  file.written_at_ = status.st_mtim;
+  return file;
+}
+
+Result<void> MappedFile::CheckUnchanged() const {
+  if (!fd_) return {};
+  struct stat status {};
+  if (::fstat(fd_.get(), &status) == 0 && static_cast<uint64_t>(status.st_size) == bytes().size() &&
+      status.st_mtim.tv_sec == written_at_.tv_sec &&
+      status.st_mtim.tv_nsec == written_at_.tv_nsec) {
+    return {};
+  }
+  return Fail("{} has been written to since minivmm started: start minivmm anew", name_);
+}
+
+void MappedFile::Evict() {
+  if (fd_) ::madvise(mapping_.bytes().data(), mapping_.bytes().size(), MADV_DONTNEED);
 }
 
 Result<GuestRam> GuestRam::Allocate(uint64_t bytes) {

@@ -6,6 +6,8 @@
 #ifndef MINIVMM_VMM_GUEST_RAM_H_
 #define MINIVMM_VMM_GUEST_RAM_H_
 
+#include <time.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "blockcore/base/result.h"
+#include "blockcore/base/unique_fd.h"
 #include "devices/guest_memory.h"
 
 namespace minivmm {
@@ -28,16 +31,31 @@ class Mapping {
 
   std::span<std::byte> bytes() const { return bytes_; }
 
-  // Of a file: takes no memory until the bytes are looked at again.
-  void Evict();
-
  private:
   std::span<std::byte> bytes_;
 };
 
-// A regular file, read-only; it must not shrink while it is mapped. `what` ("kernel") names it in
-// messages. An empty file is an error.
-Result<Mapping> MapFile(const std::string& what, const std::string& path);
+// The bytes of a regular file, from when it was opened on; without a file, none.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  // `what` ("kernel") names it in messages. An empty file is an error.
+  static Result<MappedFile> Open(const std::string& what, const std::string& path);
+
+  // Whoever looks at them after Open asks CheckUnchanged first: what a file has lost cannot be read
+  // without SIGBUS.
+  std::span<const std::byte> bytes() const { return mapping_.bytes(); }
+  // Fails when somebody has written to the file since Open.
+  Result<void> CheckUnchanged() const;
+  // Takes no memory until the bytes are looked at again.
+  void Evict();
+
+ private:
+  std::string name_;  // "kernel 'vmlinux'"
+  UniqueFd fd_;
+  Mapping mapping_;
+  timespec written_at_{};
+};
 
 class GuestRam {
  public:

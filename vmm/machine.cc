@@ -247,7 +247,7 @@ void Machine::Resume() {
   // The first vCPU last: it is the one that wakes the others.
   for (auto& vcpu : std::views::reverse(vcpus_)) {
     if (Result<void> started = vcpu->Start(); !started) {
-      stop_machine_({.kind = StopRequest::Kind::kFailure, .message = started.error().message});
+      stop_machine_({.kind = StopRequest::Kind::kHostError, .message = started.error().message});
       return;
     }
   }
@@ -272,6 +272,8 @@ void Machine::PressPowerButton() { power_button_->Notify(); }
 
 void Machine::Stop() {
   stopping_ = true;
+  // All are asked before one is waited for: it may wait itself for what another one does.
+  for (auto& vcpu : vcpus_) vcpu->RequestPause();
   for (auto& vcpu : vcpus_) vcpu->Stop();
   parts_.loop.SetConsoleSink({});
   if (serial_) {

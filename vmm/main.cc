@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "blockcore/base/excerpt.h"
 #include "blockcore/base/log.h"
 #include "blockcore/base/result.h"
 #include "blockcore/base/standard_files.h"
@@ -46,16 +47,16 @@ namespace {
 
 // What the guest boots. The image borrows from the files.
 struct BootFiles {
-  Mapping kernel;
-  Mapping initrd;
+  MappedFile kernel;
+  MappedFile initrd;
   BootImage image;
 };
 
 Result<BootFiles> LoadBootFiles(const CommandLine& line) {
   BootFiles files;
-  TRY(files.kernel, MapFile("kernel", line.kernel));
+  TRY(files.kernel, MappedFile::Open("kernel", line.kernel));
   if (!line.initrd.empty()) {
-    TRY(files.initrd, MapFile("initrd", line.initrd));
+    TRY(files.initrd, MappedFile::Open("initrd", line.initrd));
   }
   AcpiTables acpi = BuildAcpiTables({.cpu_count = line.cpu_count, .pvpanic = line.pvpanic});
   TRY(files.image, LoadLinux({
@@ -143,9 +144,14 @@ Result<std::unique_ptr<QmpServer>> CreateQmpServer(const CommandLine& line, Main
 }
 
 int ExitStatus(const StopRequest& stop) {
-  const bool failed =
-      stop.kind == StopRequest::Kind::kPanic || stop.kind == StopRequest::Kind::kFailure;
-  return failed ? 1 : stop.exit_status;
+  switch (stop.kind) {
+    case StopRequest::Kind::kPanic:
+    case StopRequest::Kind::kFailure:
+    case StopRequest::Kind::kHostError:
+      return 1;
+    default:
+      return stop.exit_status;
+  }
 }
 
 void SetSignals() {
@@ -191,7 +197,9 @@ Result<int> Run(const CommandLine& line) {
     return PrintText(line.json ? RenderConfig(line)
                                : "minivmm would start this machine:\n" + machine->Describe());
   }
-  auto build = [&parts, &files](uint32_t number) {
+  auto build = [&parts, &files](uint32_t number) -> Result<std::unique_ptr<PowerCycle>> {
+    TRY_VOID(files.kernel.CheckUnchanged());
+    TRY_VOID(files.initrd.CheckUnchanged());
     Result<std::unique_ptr<Machine>> machine = Machine::Create(parts, number);
     // The guest has its copy.
     files.kernel.Evict();
@@ -239,7 +247,7 @@ int main(int argc, char** argv) {
     minivmm::Result<int> exit_status =
         minivmm::Main(std::span<const char* const>(argv, static_cast<size_t>(argc)).subspan(1));
     if (exit_status) return *exit_status;
-    LOG("{}", exit_status.error().message);
+    LOG("{}", minivmm::Excerpt(exit_status.error().message, /*max_bytes=*/10'000));
   } catch (const std::exception& exception) {
     LOG("cannot go on: {}", exception.what());
   }

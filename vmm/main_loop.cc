@@ -147,7 +147,7 @@ Result<void> MainLoop::OpenConsole() {
   } else if (errno == EPERM) {  // regular files and /dev/null never make anybody wait
     state.always_readable = true;
     state.WaitForInput();
-  } else if (errno != EBADF) {  // closed: there is no input
+  } else {
     return Fail("cannot watch standard input: {}", ErrnoText(errno));
   }
   return {};

@@ -74,8 +74,7 @@ const Rule kRules[] = {
     {SCMP_SYS(sched_yield), kAll, "C++ library: short waits"},
     {SCMP_SYS(clock_gettime), kAll, "where the vDSO has no clock"},
     {SCMP_SYS(gettimeofday), kAll, "the same"},
-    {SCMP_SYS(clock_nanosleep), kMain | kVcpu,
-     "bounded waits: a console that does not read, memory for a ring"},
+    {SCMP_SYS(clock_nanosleep), kMain, "bounded waits: memory for a ring, a locked file"},
     {SCMP_SYS(brk), kAll, "malloc"},
     {SCMP_SYS(mmap), kAll, "malloc; main: a new machine's memory, stacks", kNotExecutable},
     {SCMP_SYS(mprotect), kAll, "malloc, stacks", kNotExecutable},
@@ -160,10 +159,12 @@ struct ReleaseFilter {
 Result<void> ConfineThread(ThreadKind kind) {
   std::unique_ptr<void, ReleaseFilter> filter(::seccomp_init(SCMP_ACT_KILL_PROCESS));
   if (filter == nullptr) return Fail("cannot make a seccomp filter");
+  // Else a call of another ABI (int 0x80, x32) ends its thread alone.
+  int error = ::seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+  if (error != 0) return Fail("cannot make a seccomp filter: {}", ErrnoText(-error));
   const unsigned bit = 1U << static_cast<unsigned>(kind);
   for (const Rule& rule : kRules) {
     if ((rule.kinds & bit) == 0) continue;
-    int error = 0;
     if (rule.only) {
       error = ::seccomp_rule_add(
           filter.get(), SCMP_ACT_ALLOW, rule.call, 1,
@@ -173,8 +174,8 @@ Result<void> ConfineThread(ThreadKind kind) {
     }
     if (error != 0) return Fail("cannot make a seccomp filter: {}", ErrnoText(-error));
   }
-  int error = ::seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                                 SCMP_A0(SCMP_CMP_EQ, static_cast<uint64_t>(::getpid())));
+  error = ::seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                             SCMP_A0(SCMP_CMP_EQ, static_cast<uint64_t>(::getpid())));
   if (error != 0) return Fail("cannot make a seccomp filter: {}", ErrnoText(-error));
   // clone3's flags are in memory, where a filter cannot look: without it the C library takes clone.
   error = ::seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
@@ -200,11 +201,9 @@ void ConfineOrDie(ThreadKind kind) {
 constexpr rlim_t kSpareDescriptors = 64;
 
 Result<void> LimitDescriptors() {
-  rlim_t open_count = 0;
   rlim_t highest = 0;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
-    ++open_count;
     highest = std::max<rlim_t>(highest, std::strtoul(entry.path().filename().c_str(), nullptr, 10));
   }
   if (error) return {};  // no /proc: the limit that there is stays

@@ -15,6 +15,7 @@ struct StopRequest {
     kDebugExit,  // the guest wrote its exit status to isa-debug-exit
     kPanic,      // the guest said through pvpanic that it cannot go on
     kFailure,    // the guest died, or KVM cannot run it
+    kHostError,  // the host cannot start it: no guest has run
     kUserReset,  // a control client asked for a reset
     kUserQuit,   // Ctrl-a x, or a control client
     kSignal,     // a signal to this program

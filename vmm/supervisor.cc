@@ -20,6 +20,8 @@ Cause CauseOf(StopRequest::Kind kind) {
     case StopRequest::Kind::kPanic:
     case StopRequest::Kind::kFailure:
       return Cause::kGuestPanic;
+    case StopRequest::Kind::kHostError:
+      return Cause::kHostError;
     case StopRequest::Kind::kUserReset:
       return Cause::kClientReset;
     case StopRequest::Kind::kUserQuit:

@@ -284,6 +284,15 @@ TEST_CASE("a guest that panics or dies is reported before the end") {
   }
 }
 
+TEST_CASE("a machine that the host cannot start is no guest's death") {
+  Fixture f;
+  f.GuestAsks(Kind::kHostError, 1);
+  Result<StopRequest> end = f.supervisor->Run(true);
+  REQUIRE(end);
+  CHECK(end->kind == Kind::kHostError);
+  CHECK(f.notes == Notes{"1 resume", "RESUME", "1 stop", "1 gone", "SHUTDOWN:host-error"});
+}
+
 TEST_CASE("what the guest of a machine that is gone still asked for is ignored") {
   Fixture f;
   f.Then([&] { f.supervisor->Reset(); });

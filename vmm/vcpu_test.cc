@@ -3,6 +3,7 @@
 #include "vmm/vcpu.h"
 
 #include <doctest/doctest.h>
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <array>
@@ -375,6 +376,25 @@ TEST_CASE("pausing a vCPU whose guest has died returns") {
   endless.Pause();
   endless.vcpu->Resume();
   endless.vcpu->Stop();
+}
+
+TEST_CASE("a vCPU whose thread cannot be started says so, and nobody waits for it") {
+  if (!HaveKvm()) return;
+  Guest guest({0xf4});
+  auto vcpu = Vcpu::Create(guest.kvm, guest.vm, 0, 1, guest.environment);
+  REQUIRE(vcpu);
+  pthread_attr_t usual, huge;
+  REQUIRE(::pthread_getattr_default_np(&usual) == 0);
+  REQUIRE(::pthread_attr_init(&huge) == 0);
+  REQUIRE(::pthread_attr_setstacksize(&huge, size_t{1} << 47) == 0);
+  REQUIRE(::pthread_setattr_default_np(&huge) == 0);
+  Result<void> started = (*vcpu)->Start();
+  REQUIRE(::pthread_setattr_default_np(&usual) == 0);
+  REQUIRE_FALSE(started.has_value());
+  CHECK(started.error().message.find("cannot start a thread: ") == 0);
+  (*vcpu)->RequestPause();
+  (*vcpu)->WaitUntilPaused();
+  (*vcpu)->Stop();
 }
 
 }  // namespace

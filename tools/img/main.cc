@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "blockcore/base/excerpt.h"
 #include "blockcore/base/manual.h"
 #include "blockcore/base/standard_files.h"
 #include "tools/img/commands.h"
@@ -46,7 +47,8 @@ int main(int argc, char** argv) {
         minivmm::Run({argv + 1, argc > 0 ? static_cast<size_t>(argc - 1) : 0});
     if (!status) {
       std::fflush(stdout);
-      fmt::print(stderr, "minivmm-img: {}\n", status.error().message);
+      fmt::print(stderr, "minivmm-img: {}\n",
+                 minivmm::Excerpt(status.error().message, /*max_bytes=*/10'000));
       return 1;
     }
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {

@@ -216,7 +216,8 @@ int main(int argc, char** argv) {
     const minivmm::Result<int> status = minivmm::Run(argc, argv);
     if (!status) {
       std::fflush(stdout);
-      fmt::print(stderr, "minivmm-io: {}\n", status.error().message);
+      fmt::print(stderr, "minivmm-io: {}\n",
+                 minivmm::Excerpt(status.error().message, /*max_bytes=*/10'000));
       return 1;
     }
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {

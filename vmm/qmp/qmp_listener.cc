@@ -108,8 +108,7 @@ QmpListener::~QmpListener() {
   struct stat info;
   if (has_file_ && ::lstat(socket_.path.c_str(), &info) == 0 && info.st_dev == file_device_ &&
       info.st_ino == file_inode_ && ::unlink(socket_.path.c_str()) != 0) {
-    LOG("cannot remove the control socket '{}': {}; remove it before the next start", socket_.path,
-        ErrnoText(errno));
+    LOG("cannot remove the control socket '{}': {}", socket_.path, ErrnoText(errno));
   }
 }
 
