@@ -20,7 +20,7 @@ enum class ZoneType : uint8_t {
 };
 
 enum class ZoneCondition : uint8_t {
-  kNotWritePointer = 0,  // conventional zones, always
+  kNotWritePointer = 0,  // conventional zones without a fault
   kEmpty = 1,
   kImplicitlyOpen = 2,
   kExplicitlyOpen = 3,

@@ -1,5 +1,5 @@
-// The zone ioctls of Linux block devices (<linux/blkzoned.h>), and the only file of blockcore that
-// counts in 512-byte sectors. ReadZones is for set-up; ZoneIoctlThread does the same and the zone
+// The zone ioctls of Linux block devices (<linux/blkzoned.h>), which count in 512-byte
+// sectors; all else of blockcore counts in bytes. ReadZones is for set-up; ZoneIoctlThread does the same and the zone
 // operations for requests, on a thread of its own because these calls block. It decides nothing:
 // ZoneQueue does, and sends one operation per zone at a time.
 //

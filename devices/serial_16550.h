@@ -35,7 +35,7 @@ namespace minivmm {
 
 // What the UART needs from the machine. None of them may call back into it.
 struct SerialCallbacks {
-  // Writes bytes out; one call at a time, in order, on the thread that completed the piece. No lock
+  // Writes bytes out; one call at a time, in order, on a thread that completed a piece. No lock
   // is held: it may block, and then blocks the guest that sends more.
   std::function<void(std::string_view bytes)> write_output;
   // An edge on the interrupt line: each time that a reason to interrupt arises. Any thread, lock

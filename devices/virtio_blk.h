@@ -6,10 +6,10 @@
 // BlockBackend); a reset, of the device or of their queue, gives them up.
 //
 // One I/O thread for each queue, started here and living as long as the device, so that nothing is
-// created while the guest runs. Called by the transport on vCPU threads, under its lock.
+// created while the guest runs. Called by the transport, as VirtioDevice says.
 //
 // Write-through is a flush behind each request that changes the disk. It is in force when the
-// driver says so (CONFIG_WCE), when it knows of no flush, or when it can say neither and the
+// driver says so (CONFIG_WCE), when it knows of no flush, or when it has said nothing and the
 // property write-cache is off.
 //
 // Not offered: SECURE_ERASE and LIFETIME (nothing below could keep the promise), GEOMETRY (disks

@@ -8,7 +8,8 @@
 //        └────────────────────── 0 written: Reset ◀──────────────────────┘
 //
 // A queue, to a device, is a ring and two eventfds. All functions are called with the transport's
-// lock held, on a vCPU thread, never on an I/O thread; limits and features are constant.
+// lock held, or on the main thread while no vCPU runs; never on an I/O thread. Limits and features
+// are constant.
 #ifndef MINIVMM_DEVICES_VIRTIO_DEVICE_H_
 #define MINIVMM_DEVICES_VIRTIO_DEVICE_H_
 

@@ -403,6 +403,10 @@ void VirtioPci::WriteDriverFeature(uint32_t bits) {
   if (driver_feature_select_ >= 2) {
     // virtio 4.1.4.3.1: such bits may be dropped now, but not be accepted later.
     const uint64_t word = uint64_t{1} << std::min(driver_feature_select_, 63u);
+    if (driver_feature_select_ >= 63 && driver_feature_select_ != far_feature_select_) {
+      if (bits == 0) return;
+      far_feature_select_ = (unknown_feature_words_ & word) == 0 ? driver_feature_select_ : 0;
+    }
     unknown_feature_words_ &= ~word;
     if (bits != 0) unknown_feature_words_ |= word;
     return;
@@ -549,6 +553,7 @@ void VirtioPci::Reset() {
   driver_feature_select_ = 0;
   driver_features_ = 0;
   unknown_feature_words_ = 0;
+  far_feature_select_ = 0;
   queue_select_ = 0;
   SetConfigVector(kNoVector);
   for (uint16_t i = 0; i < queue_count(); ++i) ClearQueue(i);

@@ -150,8 +150,10 @@ class VirtioPci final : public PciDevice, private NeedsReset {
   uint32_t device_feature_select_ = 0;
   uint32_t driver_feature_select_ = 0;
   uint64_t driver_features_ = 0;
-  // Which of the driver's feature words from 2 on are not 0, those from 63 on as one.
+  // Which of the driver's feature words from 2 on are not 0, those from 63 on as one: that of
+  // far_feature_select_ can be taken back, several (0) by a reset only.
   uint64_t unknown_feature_words_ = 0;
+  uint32_t far_feature_select_ = 0;
   uint16_t queue_select_ = 0;
   uint16_t config_vector_;
   uint8_t config_generation_ = 0;

@@ -842,6 +842,35 @@ TEST_CASE("P-18: features that nobody offers can be taken back before they are a
   CHECK((rig.status() & kFeaturesOk) != 0);
 }
 
+TEST_CASE("P-18: a 0 in one word takes back nothing in another") {
+  Rig rig;
+  rig.SetStatus(kAck | kDriver);
+  rig.WriteFeatures(kFeatureVersion1);
+  auto write_word = [&](uint32_t select, uint32_t bits) {
+    rig.Write<uint32_t>(kDriverFeatureSelect, select);
+    rig.Write<uint32_t>(kDriverFeature, bits);
+  };
+  for (uint32_t select : {2u, 62u, 63u, 200u}) {
+    CAPTURE(select);
+    write_word(select, 1);
+    for (uint32_t other : {3u, 61u, 64u, 300u}) write_word(other, 0);
+    rig.SetStatus(kAck | kDriver | kFeaturesOk);
+    CHECK((rig.status() & kFeaturesOk) == 0);
+    write_word(select, 0);
+  }
+  rig.SetStatus(kAck | kDriver | kFeaturesOk);
+  CHECK((rig.status() & kFeaturesOk) != 0);
+
+  rig.SetStatus(0);
+  rig.SetStatus(kAck | kDriver);
+  rig.WriteFeatures(kFeatureVersion1);
+  write_word(63, 1);
+  write_word(64, 1);
+  write_word(64, 0);
+  rig.SetStatus(kAck | kDriver | kFeaturesOk);
+  CHECK((rig.status() & kFeaturesOk) == 0);
+}
+
 TEST_CASE("FAILED stops the device until a reset") {
   Rig rig;
   rig.Start();

@@ -245,7 +245,8 @@ ManualSection DriveManual() {
               {"file=PATH", "the disk, a file or a device of the host", {}, {}},
               {"format=NAME, driver=NAME",
                "how the file is to be taken: raw, zoned, host_device or file",
-               "Without it a device is a host_device and a file is raw.",
+               "Without it a device is a host_device and a file is raw; one that begins as a zoned "
+               "image is refused.",
                {}},
               {"if=virtio|none", "with a device for the guest, or only for --device", {}, {}},
               {"id=NAME", "the name for --device virtio-blk-pci,drive=NAME", {}, {}},

@@ -24,8 +24,8 @@ Result<void> CreateZonedImage(const std::string& path, const ZonedGeometry& geom
 // let: who may not read a directory cannot sync it.
 Result<void> SyncDirectoryOf(const std::string& path);
 
-// The bytes of a fresh image, in order of offsets from 0 to header.data_offset_bytes() in large
-// pieces; the header comes last, so that nothing looks like an image before it is one. Stops at the
+// The bytes of a fresh image: the table in large pieces, in order, then the header at 0, so that
+// nothing looks like an image before it is one. Stops at the
 // first error of `write`.
 Result<void> FormatZonedImage(
     const ZonedHeader& header,

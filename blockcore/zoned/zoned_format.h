@@ -83,8 +83,8 @@ struct ZonedGeometry {
   bool operator==(const ZonedGeometry&) const = default;
 };
 
-// Whether such a disk can be. The message names the option at fault as users type it (zone.size,
-// zone.capacity, …).
+// Whether such a disk can be. The message names what is at fault: an option as users type it
+// (zone.size, zone.capacity, …), the block sizes, or the disk's size.
 Result<void> CheckGeometry(const ZonedGeometry& geometry);
 
 using ImageId = std::array<uint8_t, 16>;

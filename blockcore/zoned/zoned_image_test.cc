@@ -682,8 +682,25 @@ TEST_CASE("What cannot be opened is refused with a reason and left untouched") {
   constexpr uint64_t kMany = uint64_t{1} << 62;
   CHECK(refusal([&](Fixture& f) { count_commits(f, kMany); }) == "opened");
   CHECK(refusal([&](Fixture& f) { count_commits(f, 2 * kMany - 1); }) ==
-        "its table counts 9223372036854775807 commits, which leaves too few: give read-only=on");
+        "its table counts 9223372036854775807 commits, which leaves too few: copy it with "
+        "minivmm-img convert, or give read-only=on");
   CHECK(refusal([&](Fixture& f) { count_commits(f, 2 * kMany - 1); }, true) == "opened");
+  for (bool repair : {false, true}) {
+    Fixture f;
+    REQUIRE(f.Open() == "");
+    f.Write(5 * kZone, Pattern(512, 1));
+    f.Do(BlockOp::kFlush);
+    f.image.reset();
+    f.disk.Reopen();
+    count_commits(f, 2 * kMany - 1);
+    const Bytes before = f.disk.Content();
+    SyncIo io(*f.thread, f.disk);
+    const ZonedCheck check = *CheckZonedImage(io, repair);
+    REQUIRE(check.findings.size() == 1);
+    CHECK_FALSE(check.findings[0].repairable);
+    CHECK_FALSE(check.repaired);
+    CHECK(f.disk.Content() == before);
+  }
 }
 
 TEST_CASE("A host that cannot punch holes is found out at once") {
@@ -721,6 +738,31 @@ TEST_CASE("A slot whose hole cannot be punched does not take its neighbours alon
   for (uint32_t i = 0; i < 4; ++i) {
     CHECK(arrivals[i].offset_bytes == 1_MiB + (i < 3 ? i : 4) * kZone);
   }
+}
+
+TEST_CASE("A slot that the host cannot clear is no reason to fail a check") {
+  Fixture f;
+  REQUIRE(f.Open() == "");
+  for (uint32_t zone : {5, 6, 7, 8, 0}) f.Write(zone * kZone, Pattern(512, zone));
+  f.Do(BlockOp::kFlush);
+  f.disk.set_fault([](const BlockRequest& request) {
+    const uint64_t end_bytes = request.offset_bytes + request.length_bytes;
+    const bool reaches = end_bytes > 1_MiB + 3 * kZone && end_bytes <= 1_MiB + 4 * kZone;
+    return request.op == BlockOp::kWriteZeroes && reaches ? BlockStatus::kIoError
+                                                          : BlockStatus::kOk;
+  });
+  f.Do(BlockOp::kZoneReset, 8 * kZone);
+  f.Do(BlockOp::kFlush);
+  f.image.reset();
+  f.disk.Reopen();
+  SyncIo io(*f.thread, f.disk);
+  for (bool repair : {true, false}) {
+    const Result<ZonedCheck> check = CheckZonedImage(io, repair);
+    REQUIRE(check.has_value());
+    CHECK(check->findings.empty());
+    CHECK(check->repaired == repair);
+  }
+  CHECK(f.Open() == "");
 }
 
 TEST_CASE("A large disk is made and opened with few operations") {

@@ -71,6 +71,15 @@ uint32_t SlotLimit(const ZonedHeader& header, const BlockLimits& medium) {
       (medium.capacity_bytes - header.data_offset_bytes()) / header.slot_bytes()));
 }
 
+// Of an image that can only be read; no program counts so far.
+std::string TooManyCommits(const ZonedTable& table) {
+  return fmt::format(
+      "its table counts {} commits, which leaves too few: copy it with minivmm-img convert, or "
+      "give "
+      "read-only=on",
+      table.highest_sequence());
+}
+
 struct Scan {
   HeaderCopies copies;
   std::optional<ZonedTable> table;
@@ -139,13 +148,13 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
   if (medium.read_only) return Fail("it cannot be written to: give read-only=on");
   if (!medium.discard) {
     return Fail(
-        "it is on a node that cannot give back space: give discard=unmap to that node, or "
-        "read-only=on");
+        "it is on a node that cannot give back space: give discard=unmap to that node, if its "
+        "device can do that, or read-only=on");
   }
   if (medium.logical_block_bytes > contents.header.geometry.logical_block_bytes) {
     return Fail(
-        "it has blocks of {} bytes, but the node below takes writes of {} bytes: leave "
-        "cache.direct off, or make the image with logical_block_size=4096",
+        "it has blocks of {} bytes, but the node below takes writes of {} bytes: make the image "
+        "with logical_block_size=4096, or leave cache.direct off if the node is a file",
         contents.header.geometry.logical_block_bytes, medium.logical_block_bytes);
   }
   const uint32_t room = SlotLimit(contents.header, medium);
@@ -156,8 +165,7 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
         table.first_untouched_slot(), room);
   }
   if (table.highest_sequence() > kMaxSequenceForWriting) {
-    return Fail("its table counts {} commits, which leaves too few: give read-only=on",
-                table.highest_sequence());
+    return Fail("{}", TooManyCommits(table));
   }
   // What was read may be in the host's memory only, after the program that wrote it was killed.
   // Slots that it does not name must not be used before it is on the medium, where an older table
@@ -203,13 +211,16 @@ Result<void> CommitZonedTable(SyncIo& io, ZonedTable& table) {
 Result<ZonedCheck> CheckZonedImage(SyncIo& io, bool repair) {
   TRY(Scan scan, ScanImage(io));
   ZonedCheck check{scan.copies.header, scan.findings};
-  const bool repairable = std::all_of(scan.findings.begin(), scan.findings.end(),
-                                      [](const ZonedFinding& f) { return f.repairable; });
+  if (scan.table && scan.table->highest_sequence() > kMaxSequenceForWriting) {
+    check.findings.push_back({TooManyCommits(*scan.table)});
+  }
+  const bool repairable = std::ranges::all_of(check.findings, &ZonedFinding::repairable);
   if (!repair || !repairable) return check;
   ZonedContents contents{*scan.copies.header, std::move(*scan.table), scan.copies.damaged_copy, {}};
   TRY_VOID(PrepareZonedForWriting(io, contents));
   for (uint32_t slot : contents.table.TakeStraySlots()) {
-    TRY_VOID(io.PunchHole(contents.header.SlotOffset(slot), contents.header.slot_bytes()));
+    // One that the host cannot clear stays unused, as it does in an image in use.
+    (void)io.PunchHole(contents.header.SlotOffset(slot), contents.header.slot_bytes());
   }
   check.repaired = true;
   return check;

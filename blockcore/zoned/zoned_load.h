@@ -48,7 +48,7 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents);
 Result<void> CommitZonedTable(SyncIo& io, ZonedTable& table);
 
 struct ZonedCheck {
-  std::optional<ZonedHeader> header;  // none: not a zoned image, or both copies are damaged
+  std::optional<ZonedHeader> header;  // none: not one of this version, or both copies damaged
   std::vector<ZonedFinding> findings;
   bool repaired = false;  // all of `findings` are past
 };

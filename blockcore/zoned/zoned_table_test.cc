@@ -238,11 +238,18 @@ TEST_CASE("An undamaged page that says what cannot be is not healed away") {
   std::vector<ZoneRecord> records(10);
   records[5] = {.written_bytes = 512, .slot = kNoSlot, .condition = ZoneCondition::kClosed};
   Medium medium;
+  uint64_t written_bytes = 0;
+  auto commit_more = [&] {
+    Write(table, 3, written_bytes += 512);
+    Commit(table, medium);
+  };
+  commit_more();
   for (int commits = 0; commits < 2; ++commits) {
     for (uint32_t place : {0, 1}) {
       CAPTURE(place);
-      Write(table, 3, 512);
-      Commit(table, medium);
+      commit_more();
+      REQUIRE(medium.size() == 2);
+      REQUIRE(Load(header, medium).has_value());
       Medium wrong = medium;
       wrong[header.PageOffset(0, place)] = EncodeTablePage(header, 0, 9, records);
       CHECK_FALSE(Load(header, wrong).has_value());

@@ -1,5 +1,6 @@
 #include <sys/stat.h>
 
+#include "blockcore/base/units.h"
 #include "blockcore/names.h"
 #include "tools/img/commands.h"
 #include "tools/img/copy.h"
@@ -97,6 +98,29 @@ Result<void> CheckDeviceZones(const DiskSource& source, const std::vector<ZoneDe
   return {};
 }
 
+// Whether the device can hold zones that are filled as far as the source's.
+Result<void> CheckDeviceLimits(const DiskSource& source, const BlockLimits& limits,
+                               const std::string& path) {
+  uint64_t active = 0;
+  for (size_t i = 0; i < source.zones().size(); ++i) {
+    const ZoneDescriptor& zone = source.zones()[i].descriptor;
+    if (zone.type == ZoneType::kConventional || zone.condition == ZoneCondition::kEmpty ||
+        zone.condition == ZoneCondition::kFull) {
+      continue;
+    }
+    ++active;
+    if (!IsAligned(zone.write_pointer_bytes, limits.write_granularity_bytes)) {
+      return Fail("zone {} of the source ends in the middle of a block of '{}', which has {} bytes",
+                  i, path, limits.write_granularity_bytes);
+    }
+  }
+  if (limits.max_active_zones != 0 && active > limits.max_active_zones) {
+    return Fail("the source has {} zones that are neither empty nor full, and '{}' can have {}",
+                active, path, limits.max_active_zones);
+  }
+  return {};
+}
+
 Result<uint64_t> ToDevice(const Arguments& arguments, DiskSource& source, const std::string& path,
                           const std::string& what) {
   struct stat status {};
@@ -111,6 +135,7 @@ Result<uint64_t> ToDevice(const Arguments& arguments, DiskSource& source, const 
   if (limits.zoned == ZonedModel::kNone) return Fail("'{}' is no zoned device", path);
   TRY(const std::vector<ZoneDescriptor> zones, disk.io->ReportZones());
   TRY_VOID(CheckDeviceZones(source, zones, path, arguments.Has("force")));
+  TRY_VOID(CheckDeviceLimits(source, limits, path));
   for (const ZoneDescriptor& zone : zones) {
     if (zone.type == ZoneType::kConventional || zone.condition == ZoneCondition::kEmpty) continue;
     TRY_VOID(disk.io->ChangeZone(BlockOp::kZoneReset, zone.start_bytes));

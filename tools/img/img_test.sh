@@ -229,6 +229,7 @@ refuses "no command given"
 refuses "did you mean 'create'?" creat x 1G
 refuses "stands before the command" --output json info d.zbd
 refuses "FILE is missing" info
+refuses "no?thing" info $'no\nthing'
 refuses "is one argument too many" info d.zbd z.zbd
 refuses "did you mean 'output'?" info --outptu json d.zbd
 refuses "--output 'xml' is unknown" info --output xml d.zbd

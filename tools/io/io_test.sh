@@ -154,6 +154,7 @@ before=$(sha256sum <plain)
 
 # --- wrong input
 refuses "minivmm-io: can't open device nothing" -c length nothing
+refuses "minivmm-io: can't open device no?thing" -c length $'no\nthing'
 refuses "looks like a zoned image" -c length z.zbd
 refuses "mutually exclusive" -f raw --image-opts -c length driver=null-co
 refuses "exclude each other" -f raw -c length 'json:{"driver":"null-co"}'
