@@ -12,6 +12,21 @@ img() {
   if output=$("$RIG_IMG" "$@" 2>&1); then ok "$name"; else not_ok "$name" "$output"; fi
 }
 
+# refused_before_loss NAME TEXT: convert --force tells that the device cannot hold the image, and the
+# zones of the device are what they were.
+refused_before_loss() {
+  local output before
+  dd if=/dev/urandom of=/dev/mvzoned bs=4k count=1 oflag=direct 2>/dev/null
+  before=$(zone_table /dev/mvzoned)
+  if output=$("$RIG_IMG" convert -O host_device --force "$work/c.zbd" /dev/mvzoned 2>&1); then
+    not_ok "$1" "it was converted"
+  elif [[ $output == *"$2"* && $(zone_table /dev/mvzoned) == "$before" ]]; then
+    ok "$1"
+  else
+    not_ok "$1" "$output"
+  fi
+}
+
 if [[ $RIG_VMM_KIND != minivmm ]]; then
   skip images "minivmm-img is not QEMU's"
 elif make_zoned mvzoned size=18 zone_nr_conv=1; then
@@ -41,4 +56,11 @@ elif make_zoned mvzoned size=18 zone_nr_conv=1; then
   for image in a b; do "$RIG_IMG" report "$work/$image.zbd" >"$work/$image.report"; done
   same_files zones-are-the-same "$work/a.report" "$work/b.report"
   rm -f "$work"/{plain,a.zbd,b.zbd,from-device,from-image}
+
+  img image create -f zoned -o zone.size=4M "$work/c.zbd" 16M
+  "$RIG_IO" -f zoned -c "zap 4M 512" "$work/c.zbd" >/dev/null
+  make_zoned mvzoned size=16 blocksize=4096 && refused_before_loss blocks-that-do-not-fit "zone 1 of the source ends in the middle"
+  for start in 0 8M 12M; do "$RIG_IO" -f zoned -c "zap $start 4k" "$work/c.zbd" >/dev/null; done
+  make_zoned mvzoned size=16 zone_max_active=3 && refused_before_loss too-many-active-zones "the source has 4 zones that are neither"
+  rm "$work/c.zbd"
 fi
