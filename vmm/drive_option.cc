@@ -197,6 +197,22 @@ Result<void> CheckFile(const DriveOption& drive) {
   return {};
 }
 
+// No block driver has keys below one that was taken here; printed beside it, they would not be read
+// back.
+Result<void> CheckNoneBelowOurs(const DriveOption& drive) {
+  constexpr std::string_view kOurs[] = {"if",       "id",      "node-name", "index",
+                                        "media",    "driver",  "format",    "read-only",
+                                        "readonly", "discard", "rerror",    "werror"};
+  for (const auto& [key, value] : drive.keys) {
+    const size_t dot = key.find('.');
+    if (dot == std::string::npos) continue;
+    if (std::ranges::find(kOurs, std::string_view(key).substr(0, dot)) != std::end(kOurs)) {
+      return Fail("{}: unknown key '{}'", kWhere, key);
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<DriveOption> ParseDrive(std::string_view text) {
@@ -215,6 +231,7 @@ Result<DriveOption> ParseDrive(std::string_view text) {
   TRY_VOID(TakeTranslated(given, drive));
   for (auto& entry : given.TakeRest()) drive.keys.push_back(std::move(entry));
   std::ranges::sort(drive.keys);
+  TRY_VOID(CheckNoneBelowOurs(drive));
   TRY_VOID(CheckFile(drive));
   return drive;
 }

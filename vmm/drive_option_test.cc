@@ -112,6 +112,11 @@ TEST_CASE("what is missing or contradicts itself is named") {
   CHECK(Refused("file=a").find("add if=virtio") != std::string::npos);
   CHECK(Refused("file=a,if=ide").find("if=ide is not there") != std::string::npos);
   CHECK(Refused("if=virtio").find("no file: add file=PATH") != std::string::npos);
+  for (std::string_view key : {"id.5", "node-name.x", "media.x", "werror.x", "readonly.x"}) {
+    CHECK(Refused(fmt::format("file=a,if=none,{}=b", key)) ==
+          fmt::format("--drive: unknown key '{}'", key));
+  }
+  CHECK(Refused("file=a,if=none,format=raw,driver.x=b") == "--drive: unknown key 'driver.x'");
   CHECK(Refused("fil=a,if=virtio").find("unknown key 'fil'; did you mean 'file'?") !=
         std::string::npos);
   CHECK(Refused("file=a,if=none,driver=raw,format=raw").find("are the same") != std::string::npos);
