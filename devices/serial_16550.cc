@@ -177,8 +177,11 @@ void Serial16550::Flush(std::unique_lock<std::mutex>& lock) {
     piece.swap(output_);
     flushed_.notify_all();
     lock.unlock();
-    callbacks_.write_output(piece);
+    const size_t taken = callbacks_.write_output(piece);
     lock.lock();
+    if (taken == piece.size()) continue;
+    output_.insert(0, piece, taken);
+    break;
   }
   flushing_ = false;
   flushed_.notify_all();

@@ -36,8 +36,9 @@ namespace minivmm {
 // What the UART needs from the machine. None of them may call back into it.
 struct SerialCallbacks {
   // Writes bytes out; one call at a time, in order, on a thread that completed a piece. No lock
-  // is held: it may block, and then blocks the guest that sends more.
-  std::function<void(std::string_view bytes)> write_output;
+  // is held: it may block, and then blocks the guest that sends more. Returns how many it took, from
+  // the front; the rest waits for the next piece or FlushOutput.
+  std::function<size_t(std::string_view bytes)> write_output;
   // An edge on the interrupt line: each time that a reason to interrupt arises. Any thread, lock
   // held: an eventfd's Notify.
   std::function<void()> raise_interrupt;
@@ -59,7 +60,7 @@ class Serial16550 final : public IoHandler {
   // How many of `bytes`, from the front, went into the receiver; the caller keeps the rest until
   // input_room. Main thread.
   size_t AcceptInput(std::string_view bytes);
-  // Hands over what waits for its newline. Any thread.
+  // Hands over what waits for its newline, or was not taken. Any thread.
   void FlushOutput();
 
  private:

@@ -20,9 +20,15 @@ constexpr uint64_t kData = 0, kIer = 1, kIir = 2, kFcr = 2, kLcr = 3, kMcr = 4, 
 
 struct Console {
   std::vector<std::string> pieces;
+  size_t room = SIZE_MAX;  // for each piece
   int interrupts = 0;
   int rooms = 0;
-  Serial16550 uart{{.write_output = [this](std::string_view s) { pieces.emplace_back(s); },
+  Serial16550 uart{{.write_output =
+                        [this](std::string_view s) {
+                          const size_t taken = std::min(s.size(), room);
+                          pieces.emplace_back(s.substr(0, taken));
+                          return taken;
+                        },
                     .raise_interrupt = [this] { ++interrupts; },
                     .input_room = [this] { ++rooms; }}};
 
@@ -124,6 +130,20 @@ TEST_CASE("a prompt goes out when the driver is done with its burst, or on deman
   CHECK(console.pieces.back() == "?");
   console.uart.FlushOutput();
   CHECK(console.pieces.size() == 2);
+}
+
+TEST_CASE("what is not taken goes out first the next time") {
+  Console console;
+  console.room = 3;
+  console.Print("hello\n");
+  CHECK(console.pieces == std::vector<std::string>{"hel"});
+  console.Print("a\n");
+  CHECK(console.pieces == std::vector<std::string>{"hel", "lo\n"});
+  console.room = SIZE_MAX;
+  console.uart.FlushOutput();
+  CHECK(console.pieces == std::vector<std::string>{"hel", "lo\n", "a\n"});
+  console.uart.FlushOutput();
+  CHECK(console.pieces.size() == 3);
 }
 
 TEST_CASE("a line without end goes out in pieces") {
@@ -279,6 +299,7 @@ TEST_CASE("output keeps its order and all its bytes with several writers and a s
                         [&](std::string_view s) {
                           all += s;
                           std::this_thread::yield();
+                          return s.size();
                         },
                     .raise_interrupt = [] {},
                     .input_room = [] {}});
@@ -308,6 +329,7 @@ TEST_CASE("a guest that sends on while the console is stuck has to wait") {
                           while (pieces.empty() && sent < 1024) std::this_thread::yield();
                           for (int i = 0; i < 1000; ++i) std::this_thread::yield();
                           pieces.push_back(s.size());
+                          return s.size();
                         },
                     .raise_interrupt = [] {},
                     .input_room = [] {}});
@@ -329,11 +351,12 @@ TEST_CASE("while the console is stuck, input and registers still work") {
   std::condition_variable changed;
   bool stuck = false, go_on = false;
   Serial16550 uart({.write_output =
-                        [&](std::string_view) {
+                        [&](std::string_view s) {
                           std::unique_lock lock(mutex);
                           stuck = true;
                           changed.notify_all();
                           changed.wait(lock, [&] { return go_on; });
+                          return s.size();
                         },
                     .raise_interrupt = [] {},
                     .input_room = [] {}});

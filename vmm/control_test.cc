@@ -87,6 +87,9 @@ std::array<UniqueFd, 2> Pipe() {
 // The program under test, its guest's serial port, and a control client.
 class Vmm {
  public:
+  static constexpr int kPageBytes = 4096;
+  static constexpr int kScreenBytes = 4 * kPageBytes;
+
   explicit Vmm(const std::vector<std::string>& more = {}, const std::string& serial = "stdio") {
     REQUIRE(::mkdtemp(directory_.data()) != nullptr);
     socket_path_ = directory_ + "/qmp";
@@ -235,9 +238,6 @@ class Vmm {
     return fd;
   }
 
-  static constexpr int kPageBytes = 4096;
-  static constexpr int kScreenBytes = 4 * kPageBytes;
-
   // TEST_TMPDIR can be too long for a socket's path.
   std::string directory_ = "/tmp/control-test-XXXXXX";
   std::string socket_path_;
@@ -293,6 +293,29 @@ TEST_CASE("a guest whose output nobody reads can be stopped, and none of it is l
   vmm.Command("stop");
   vmm.Command("quit");
   CHECK(vmm.Event() == "STOP");
+  CHECK(vmm.Event() == "SHUTDOWN:host-qmp-quit");
+  CHECK(vmm.ExitStatus() == 0);
+}
+
+TEST_CASE("what a pause kept from a full screen comes after it, though the guest says no more") {
+  if (!HaveKvm()) return;
+  Vmm vmm;
+  CHECK(vmm.Printed() == 'S');
+  constexpr int kFull = Vmm::kScreenBytes - Vmm::kPageBytes + 1;
+  vmm.Type(std::string(kFull, 'a'));
+  vmm.AwaitFullScreen();
+  vmm.Type('b');
+  vmm.AwaitTyped(0);
+  ::poll(nullptr, 0, 50);  // the guest has it by then
+  for (int pauses = 0; pauses < 2; ++pauses) {
+    vmm.Command("stop");
+    CHECK(vmm.Event() == "STOP");
+    vmm.Command("cont");
+    CHECK(vmm.Event() == "RESUME");
+  }
+  for (int i = 0; i < kFull; ++i) REQUIRE(vmm.Printed() == 'a');
+  CHECK(vmm.Printed() == 'b');
+  vmm.Command("quit");
   CHECK(vmm.Event() == "SHUTDOWN:host-qmp-quit");
   CHECK(vmm.ExitStatus() == 0);
 }

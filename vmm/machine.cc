@@ -72,7 +72,9 @@ Machine::Machine(const MachineParts& parts, uint32_t power_cycle, GuestRam ram, 
       vm_(std::move(vm)),
       pci_(kPciMmioStart, kPciMmioEnd),
       power_ports_(stop_machine_),
-      vcpu_environment_{ports_, mmio_, memory_, stop_machine_} {}
+      vcpu_environment_{ports_, mmio_, memory_, stop_machine_, [this] {
+                          if (serial_) serial_->FlushOutput();
+                        }} {}
 
 Machine::~Machine() = default;
 
@@ -151,7 +153,7 @@ Result<void> Machine::AddSerialPort() {
   serial_interrupt_.emplace(std::move(interrupt));
   TRY_VOID(irq_router_->ConnectLine(*serial_interrupt_, kSerialIrq));
   serial_.emplace(SerialCallbacks{
-      .write_output = [this](std::string_view bytes) { WriteSerialOutput(bytes); },
+      .write_output = [this](std::string_view bytes) { return WriteSerialOutput(bytes); },
       .raise_interrupt = [this] { serial_interrupt_->Notify(); },
       .input_room = [this] { parts_.loop.ResumeConsole(); },
   });
@@ -161,29 +163,24 @@ Result<void> Machine::AddSerialPort() {
 // Pieces are short enough that a pipe or terminal that says it is writable takes them without
 // blocking. So a reader that does not read holds up the guest, but neither a pause nor the end of
 // the machine. The serial port calls this from one thread at a time.
-void Machine::WriteSerialOutput(std::string_view bytes) {
+size_t Machine::WriteSerialOutput(std::string_view bytes) {
   constexpr int kLookAgainMs = 100;
   constexpr size_t kPieceBytes = 512;
-  std::string held = std::exchange(held_output_, {});
-  if (!held.empty()) {
-    held += bytes;
-    bytes = held;
-  }
-  while (!bytes.empty()) {
+  size_t done_bytes = 0;
+  while (done_bytes != bytes.size()) {
     pollfd output{parts_.serial_fd, POLLOUT, 0};
     if (::poll(&output, 1, stopping_ || pausing_ ? 0 : kLookAgainMs) <= 0) {
-      if (stopping_) return;
-      if (pausing_) {
-        held_output_ = bytes;
-        return;
-      }
+      if (stopping_) break;
+      if (pausing_) return done_bytes;
       continue;
     }
-    ssize_t written = ::write(parts_.serial_fd, bytes.data(), std::min(bytes.size(), kPieceBytes));
+    ssize_t written = ::write(parts_.serial_fd, bytes.data() + done_bytes,
+                              std::min(bytes.size() - done_bytes, kPieceBytes));
     if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (written <= 0) return;  // the reader is gone; the guest need not know
-    bytes.remove_prefix(static_cast<size_t>(written));
+    if (written <= 0) break;  // the reader is gone; the guest need not know
+    done_bytes += static_cast<size_t>(written);
   }
+  return bytes.size();
 }
 
 Result<void> Machine::FillBuses() {
@@ -231,7 +228,6 @@ Result<void> Machine::AddVcpus() {
 }
 
 void Machine::Resume() {
-  if (!held_output_.empty()) WriteSerialOutput({});  // as much as does not make us wait
   pausing_ = false;
   for (const auto& drive : parts_.drives) drive->ResetIoStatus();
   for (Disk& disk : disks_) disk.device->RetryHeld();
@@ -276,10 +272,7 @@ void Machine::Stop() {
   for (auto& vcpu : vcpus_) vcpu->RequestPause();
   for (auto& vcpu : vcpus_) vcpu->Stop();
   parts_.loop.SetConsoleSink({});
-  if (serial_) {
-    serial_->FlushOutput();
-    if (!held_output_.empty()) WriteSerialOutput({});
-  }
+  if (serial_) serial_->FlushOutput();
   for (Disk& disk : disks_) disk.device->Reset();
 }
 

@@ -92,7 +92,7 @@ class Machine final : public PowerCycle {
 
   // I/O threads: requests of the disk wait (werror=stop).
   void RequestPause(const std::string& disk);
-  void WriteSerialOutput(std::string_view bytes);
+  size_t WriteSerialOutput(std::string_view bytes);
 
   const MachineParts& parts_;
   std::atomic<bool> stop_requested_{false};
@@ -110,7 +110,6 @@ class Machine final : public PowerCycle {
   PciBus pci_;
   std::optional<EventFd> serial_interrupt_;
   std::optional<Serial16550> serial_;
-  std::string held_output_;  // what could not be written while pausing; for WriteSerialOutput
   PowerPorts power_ports_;
   std::optional<DebugExit> debug_exit_;
   std::optional<Pvpanic> pvpanic_;

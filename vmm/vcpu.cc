@@ -190,7 +190,8 @@ void Vcpu::Stop() {
 // request that comes later sets it again.
 bool Vcpu::MayRun() {
   std::unique_lock lock(mutex_);
-  if (wanted_ == Wanted::kPause) {
+  const bool was_paused = wanted_ == Wanted::kPause;
+  if (was_paused) {
     out_of_guest_ = true;
     changed_.notify_all();
     changed_.wait(lock, [this] { return wanted_ != Wanted::kPause; });
@@ -199,6 +200,8 @@ bool Vcpu::MayRun() {
   }
   if (wanted_ == Wanted::kStop) return false;
   __atomic_store_n(&vcpu_.shared().immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST);
+  lock.unlock();
+  if (was_paused && index_ == 0) environment_.resumed();
   return true;
 }
 
