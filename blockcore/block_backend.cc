@@ -129,11 +129,10 @@ void BlockBackend::OnFailed(BlockRequest& request) {
   if (action == ErrorAction::kIgnore) request.status = BlockStatus::kOk;
 }
 
-// Parts of blocks are the sender's fault where the host cannot write them (O_DIRECT), and no host
-// that is put in order ever will.
+// What O_DIRECT cannot write is the sender's fault, and no host that is put in order ever will.
 bool BlockBackend::IsWholeBlocks(const BlockRequest& request) const {
   if (request.op != BlockOp::kWrite && request.op != BlockOp::kWriteZeroes) return true;
-  return IsAligned(request.offset_bytes | request.length_bytes, limits().logical_block_bytes);
+  return IsAligned(request.offset_bytes | request.length_bytes, limits().write_alignment_bytes);
 }
 
 // A zone refuses what was to be written behind a write that it failed. That is no answer while the

@@ -280,6 +280,31 @@ TEST_CASE("reads and writes have policies of their own") {
   CHECK(read->memory[0] == 0);
 }
 
+TEST_CASE(
+    "what O_DIRECT cannot write does not wait for the host; what a page cache can write does") {
+  for (bool direct : {true, false}) {
+    CAPTURE(direct);
+    const TemporaryFile file(1_MiB);
+    BlockGraph graph;
+    REQUIRE(graph.Add("node-name=d,driver=file,filename=" + file.path() +
+                      (direct ? ",cache.direct=on" : "")));
+    auto backend = std::move(*BlockBackend::Create(graph, "d", "device 'test'"));
+    for (OnError on_error : {OnError::kStop, OnError::kIgnore}) {
+      backend->SetErrorPolicy({.writes = on_error});
+      Queue queue(*backend);
+      std::unique_ptr<Sent> write;
+      {
+        FailingHost host(Fails(Kind::kWrite, EIO));
+        write = queue.Send(BlockOp::kWrite, 100, 100);
+        if (!direct && on_error == OnError::kStop) queue.AwaitHeld();
+        if (direct) CHECK(queue.Await(*write) == BlockStatus::kIoError);
+      }
+      queue.Retry();
+      if (!direct) CHECK(queue.Await(*write) == BlockStatus::kOk);
+    }
+  }
+}
+
 TEST_CASE("the status says why the first had to wait, whatever comes after it") {
   Disk disk({.reads = OnError::kStop, .writes = OnError::kStop});
   Queue queue(*disk.backend);

@@ -36,6 +36,7 @@ struct BlockLimits {
   Capacity capacity_bytes = 0;          // a multiple of logical_block_bytes
   uint32_t logical_block_bytes = 512;   // power of two, 512 to 64 KiB: unit of addressing
   uint32_t physical_block_bytes = 512;  // power of two, >= logical
+  uint32_t write_alignment_bytes = 1;   // of writes and zeroes; others fail (O_DIRECT)
   bool read_only = false;
   bool discard = false;  // kDiscard does something
   uint32_t discard_granularity_bytes = 0;

@@ -58,7 +58,7 @@ class DiskTransfer {
   // may have any offset and length. A write that is no multiple of the block alignment is kIoError:
   // to rewrite the blocks around it could undo another write to the same block. So are zeroes where
   // the host has no operation for them and they have to be written. After a flush that the host
-  // failed, all flushes are kIoError.
+  // failed, and not only could not begin, all flushes are kIoError.
   void Submit(IoThread& thread, BlockRequest& request);
 
  private:

@@ -31,7 +31,7 @@ inline constexpr size_t kBounceBytes = 256_KiB;
 // cannot make us allocate a buffer for each of its requests.
 inline constexpr size_t kMaxBounceBuffers = 16;
 inline constexpr size_t kBounceAlignmentBytes = 4096;
-// EINTR and EAGAIN in a row; more is an error of the host.
+// EINTR, EAGAIN and ECANCELED in a row; more is an error of the host.
 inline constexpr int kMaxRetries = 100;
 
 struct AlignedDelete {

@@ -113,6 +113,7 @@ Result<std::unique_ptr<BlockNode>> OpenFile(const FileOptions& options) {
   BlockLimits limits;
   limits.logical_block_bytes = std::max<uint32_t>(kSectorBytes, alignment.block_bytes);
   limits.physical_block_bytes = limits.logical_block_bytes;
+  limits.write_alignment_bytes = alignment.block_bytes;
   limits.capacity_bytes = AlignUp(status.st_size, limits.logical_block_bytes);
   limits.read_only = options.read_only;
   limits.grows = !options.read_only;

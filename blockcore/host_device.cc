@@ -240,6 +240,7 @@ Result<std::unique_ptr<BlockNode>> OpenHostDevice(const HostDeviceOptions& optio
     // two pieces of memory, as one is whose buffer does not begin at a block and crosses a page.
     transfer.alignment.memory_bytes =
         std::max(transfer.alignment.memory_bytes, limits.logical_block_bytes);
+    limits.write_alignment_bytes = transfer.alignment.block_bytes;
   }
   if (!is_zoned) {
     if (options.discard && !options.read_only) AddDiscardLimits(attributes, limits);

@@ -189,7 +189,6 @@ void Serial16550::Flush(std::unique_lock<std::mutex>& lock) {
 
 void Serial16550::FlushOutput() {
   std::unique_lock lock(mutex_);
-  while (flushing_) flushed_.wait(lock);
   Flush(lock);
 }
 

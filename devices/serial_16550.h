@@ -12,7 +12,7 @@
 //
 // Output is collected and handed over in pieces: at each newline, when 1 KiB is waiting, and when
 // the driver writes IER (Linux does so at the end of each burst, so that a prompt shows); whoever
-// owns the console calls FlushOutput at the end. Input that finds the receiver's FIFO full is
+// owns the console calls FlushOutput at the end, and when it can take again what it did not. Input that finds the receiver's FIFO full is
 // refused; input_room says when to offer it again.
 //
 // Baud rate, parity and modem lines mean nothing here.
@@ -35,7 +35,7 @@ namespace minivmm {
 
 // What the UART needs from the machine. None of them may call back into it.
 struct SerialCallbacks {
-  // Writes bytes out; one call at a time, in order, on a thread that completed a piece. No lock
+  // Writes bytes out; one call at a time, in order, on a thread that completed a piece or called FlushOutput. No lock
   // is held: it may block, and then blocks the guest that sends more. Returns how many it took, from
   // the front; the rest waits for the next piece or FlushOutput.
   std::function<size_t(std::string_view bytes)> write_output;
@@ -60,7 +60,8 @@ class Serial16550 final : public IoHandler {
   // How many of `bytes`, from the front, went into the receiver; the caller keeps the rest until
   // input_room. Main thread.
   size_t AcceptInput(std::string_view bytes);
-  // Hands over what waits for its newline, or was not taken. Any thread.
+  // Hands over what waits for its newline, or was not taken; if another thread is in write_output,
+  // that one does. Any thread.
   void FlushOutput();
 
  private:

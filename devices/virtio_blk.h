@@ -57,10 +57,10 @@ class VirtioBlk : public VirtioDevice {
   // disk is not zoned, and has as many sectors, which are whole logical blocks. As the functions of
   // VirtioDevice: with the transport's lock held (VirtioPci::ChangeConfig, which tells the driver).
   void SetCapacity(uint64_t capacity_sectors);
-  // Any thread: whether requests wait.
+  // Any thread: whether requests wait for RetryHeld.
   bool HoldsRequests() const;
-  // Sends all that wait to the disk again, in the order in which each queue had them. Main thread,
-  // while no vCPU runs.
+  // Lets all that wait go to the disk again, in the order in which each queue had them, as soon as
+  // nothing else of their queue is there. Main thread, while no vCPU runs.
   void RetryHeld();
   void Activate(Activation activation) override;
   void StopQueue(uint16_t index) override;

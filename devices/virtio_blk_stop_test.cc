@@ -266,31 +266,6 @@ TEST_CASE("a reset at any moment ends every request of a disk that fails, and ha
   CHECK(machine.Write(0, Data(4096, 3)) == kBlkStatusOk);
 }
 
-TEST_CASE("a write of a part of a block never waits, for no host will ever be ready for it") {
-  for (OnError on_error : {OnError::kStop, OnError::kIgnore}) {
-    const TemporaryDirectory directory;
-    const std::string path = directory.File("disk.zbd");
-    REQUIRE(CreateZonedImage(path,
-                             {.model = ZonedModel::kHostAware,
-                              .capacity_bytes = 4 * kZone,
-                              .zone_size_bytes = kZone,
-                              .zone_capacity_bytes = kZone,
-                              .max_append_bytes = 64_KiB,
-                              .logical_block_bytes = 4096,
-                              .physical_block_bytes = 4096,
-                              .write_granularity_bytes = 4096},
-                             /*overwrite=*/true)
-                .has_value());
-    Machine machine("driver=zoned,file.driver=file,file.filename=" + path, {.writes = on_error});
-    {
-      FailingHost host(Fails(Kind::kWrite, EIO));
-      CHECK(machine.Write(4096, Data(512, 1)) == kBlkStatusIoError);
-      CHECK(machine.pauses == 0);
-    }
-    CHECK(machine.Write(4096, Data(512, 1)) == kBlkStatusOk);
-  }
-}
-
 // Lets the first request wait as one that the host has failed, and keeps the second.
 class StoppingDisk : public BlockNode {
  public:

@@ -780,7 +780,8 @@ TEST_CASE("P-35: without a config vector there is no config interrupt") {
   CHECK(rig.Read<uint8_t>(kIsr) == 2);
 }
 
-TEST_CASE("P-06, P-37: a change of the configuration shows in the generation, and interrupts") {
+TEST_CASE(
+    "P-06, P-37, B-20: a change of the configuration shows in the generation, and interrupts") {
   Rig rig;
   rig.EnableMsix(0, 0xfee0'0000, 0x41);
   rig.Start();

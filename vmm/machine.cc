@@ -72,9 +72,7 @@ Machine::Machine(const MachineParts& parts, uint32_t power_cycle, GuestRam ram, 
       vm_(std::move(vm)),
       pci_(kPciMmioStart, kPciMmioEnd),
       power_ports_(stop_machine_),
-      vcpu_environment_{ports_, mmio_, memory_, stop_machine_, [this] {
-                          if (serial_) serial_->FlushOutput();
-                        }} {}
+      vcpu_environment_{ports_, mmio_, memory_, stop_machine_, [this] { FinishCutOutput(); }} {}
 
 Machine::~Machine() = default;
 
@@ -171,7 +169,10 @@ size_t Machine::WriteSerialOutput(std::string_view bytes) {
     pollfd output{parts_.serial_fd, POLLOUT, 0};
     if (::poll(&output, 1, stopping_ || pausing_ ? 0 : kLookAgainMs) <= 0) {
       if (stopping_) break;
-      if (pausing_) return done_bytes;
+      if (pausing_) {
+        cut_writer_ = std::this_thread::get_id();
+        return done_bytes;
+      }
       continue;
     }
     ssize_t written = ::write(parts_.serial_fd, bytes.data() + done_bytes,
@@ -181,6 +182,13 @@ size_t Machine::WriteSerialOutput(std::string_view bytes) {
     done_bytes += static_cast<size_t>(written);
   }
   return bytes.size();
+}
+
+// On the thread whose output a pause has cut off: it goes on with that before its guest does, as if
+// there had been no pause. Others that print have to wait for it then, and nobody else.
+void Machine::FinishCutOutput() {
+  std::thread::id self = std::this_thread::get_id();
+  if (cut_writer_.compare_exchange_strong(self, std::thread::id())) serial_->FlushOutput();
 }
 
 Result<void> Machine::FillBuses() {

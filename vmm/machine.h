@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "blockcore/base/result.h"
@@ -93,11 +94,14 @@ class Machine final : public PowerCycle {
   // I/O threads: requests of the disk wait (werror=stop).
   void RequestPause(const std::string& disk);
   size_t WriteSerialOutput(std::string_view bytes);
+  void FinishCutOutput();
 
   const MachineParts& parts_;
   std::atomic<bool> stop_requested_{false};
   std::atomic<bool> pausing_{false};   // vCPU threads must not wait for whoever reads our output
   std::atomic<bool> stopping_{false};  // what he does not read is lost
+  // Whose output a pause has cut off.
+  std::atomic<std::thread::id> cut_writer_{};
   bool started_ = false;
   const std::function<void(StopRequest)> stop_machine_;  // any thread
   const uint32_t power_cycle_;

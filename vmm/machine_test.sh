@@ -37,15 +37,15 @@ expect "a reset with --no-reboot" $? 0 "$output" "resetting the machine"
 
 yes old | head -c 1M >console
 output=$("$minivmm" "${arguments[@]}" "${exit_device[@]}" --append only=P-01 --serial file:console 2>&1)
-expect "a file of serial output is emptied first" $? 33 "$(grep -c '^old$' console)" 0
+expect "a file of serial output is emptied first" $? 33 "lines: $(grep -c '^old$' console)." "lines: 0."
 
 # What is printed must not land on a disk that got the number of a closed descriptor.
 before=$(sha256sum disk.img)
 "$minivmm" "${arguments[@]}" "${exit_device[@]}" --append only=P-01 <&- >&-
 expect "no standard input and output" $? 33 "$(sha256sum disk.img)" "$before"
-# The port is refused once the disk is open, and nothing else has number 2 by then.
-"$minivmm" "${arguments[@]}" --device isa-debug-exit,iobase=0xcf8 </dev/null >&- 2>&-
-expect "no standard output and error" $? 1 "$(sha256sum disk.img)" "$before"
+# The port is refused once the disk is open: behind the kernel and KVM it would have number 2, and the line about the port in it.
+"$minivmm" "${arguments[@]}" --device isa-debug-exit,iobase=0xcf8 <&- >&- 2>&-
+expect "no standard descriptor" $? 1 "$(sha256sum disk.img)" "$before"
 
 output=$("$minivmm" "${arguments[@]}" --dry-run 2>&1 >/dev/full)
 expect "a dry run into a full file" $? 1 "$output" "cannot write to standard output: No space left"
@@ -83,7 +83,7 @@ coproc VMM { exec "$minivmm" "${arguments[@]}" --kernel kernel --append only=P-0
 pid=$VMM_PID
 exec 9<&"${VMM[0]}"
 read -r -t 60 -u 9 line
-truncate -s 4096 kernel
+printf x >>kernel # to cut it could end minivmm by SIGBUS, in the moment between its look and its copy
 output=$(cat <&9)
 wait "$pid"
 expect "a kernel file that changes" $? 1 "$output" "kernel 'kernel' has been written to since minivmm started"

@@ -201,7 +201,7 @@ bool Vcpu::MayRun() {
   if (wanted_ == Wanted::kStop) return false;
   __atomic_store_n(&vcpu_.shared().immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST);
   lock.unlock();
-  if (was_paused && index_ == 0) environment_.resumed();
+  if (was_paused) environment_.resumed();
   return true;
 }
 

@@ -35,8 +35,8 @@ struct VcpuEnvironment {
   const GuestMemory& memory;
   // Any vCPU's thread; may be called more than once.
   std::function<void(StopRequest)> stop_machine;
-  // The first vCPU's thread, after a pause, before its guest goes on; may take as long as an access
-  // to a device.
+  // Each vCPU's thread, after a pause, before its guest goes on; may take as long as an access to a
+  // device.
   std::function<void()> resumed = [] {};
 };
 

@@ -14,12 +14,13 @@
 namespace minivmm {
 namespace {
 
-BlockLimits LimitsOf(const ZonedHeader& header, bool read_only) {
+BlockLimits LimitsOf(const ZonedHeader& header, const BlockLimits& medium, bool read_only) {
   const ZonedGeometry& g = header.geometry;
   BlockLimits limits;
   limits.capacity_bytes = g.capacity_bytes;
   limits.logical_block_bytes = g.logical_block_bytes;
   limits.physical_block_bytes = g.physical_block_bytes;
+  limits.write_alignment_bytes = medium.write_alignment_bytes;
   limits.read_only = read_only;
   limits.zoned = g.model;
   limits.zone_size_bytes = g.zone_size_bytes;
@@ -52,8 +53,8 @@ Result<std::unique_ptr<ZonedImage>> ZonedImage::Open(IoThread& thread, BlockNode
     }
     TRY_VOID(PrepareZonedForWriting(io, contents));
   }
-  return std::unique_ptr<ZonedImage>(
-      new ZonedImage(child, LimitsOf(contents.header, read_only), std::move(contents.table)));
+  return std::unique_ptr<ZonedImage>(new ZonedImage(
+      child, LimitsOf(contents.header, child.limits(), read_only), std::move(contents.table)));
 }
 
 ZonedImage::ZonedImage(BlockNode& child, const BlockLimits& limits, ZonedTable table)

@@ -270,6 +270,10 @@ ZonedCheck Check(FileInMemory& file, bool repair) {
     return {};
   }
   for (const ZonedFinding& finding : check->findings) CheckErrorText(finding.text);
+  // A made-up number may be the last that counts: then a commit is enough for this.
+  std::erase_if(check->findings, [](const ZonedFinding& finding) {
+    return finding.text.starts_with("its table counts");
+  });
   return std::move(*check);
 }
 

@@ -54,8 +54,8 @@ struct ZonedCheck {
 };
 
 // Reads all there is to read and lists what is wrong, nothing if all is well. `repair`: if all
-// findings are repairable, repairs them, and gives back space that no zone owns. Fails only when
-// I/O does.
+// findings are repairable, repairs them, and gives back space that no zone owns, as far as the host
+// can. Fails only when I/O does.
 Result<ZonedCheck> CheckZonedImage(SyncIo& io, bool repair);
 
 }  // namespace minivmm

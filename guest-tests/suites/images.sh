@@ -12,6 +12,12 @@ img() {
   if output=$("$RIG_IMG" "$@" 2>&1); then ok "$name"; else not_ok "$name" "$output"; fi
 }
 
+# append OFFSET BYTES: to the image c.zbd.
+append() {
+  local output
+  output=$("$RIG_IO" -f zoned -c "zap $1 $2" "$work/c.zbd" 2>&1) || not_ok append "$output"
+}
+
 # refused_before_loss NAME TEXT: convert --force tells that the device cannot hold the image, and the
 # zones of the device are what they were.
 refused_before_loss() {
@@ -29,6 +35,8 @@ refused_before_loss() {
 
 if [[ $RIG_VMM_KIND != minivmm ]]; then
   skip images "minivmm-img is not QEMU's"
+elif [[ ! -e $RIG_IMG || ! -e $RIG_IO ]]; then
+  skip images "minivmm-img or minivmm-io is not built: bazel build //:minivmm-img //:minivmm-io"
 elif make_zoned mvzoned size=18 zone_nr_conv=1; then
   # Zone 1 ends with zeroes, zone 2 has nothing else, the last one is short.
   {
@@ -58,9 +66,15 @@ elif make_zoned mvzoned size=18 zone_nr_conv=1; then
   rm -f "$work"/{plain,a.zbd,b.zbd,from-device,from-image}
 
   img image create -f zoned -o zone.size=4M "$work/c.zbd" 16M
-  "$RIG_IO" -f zoned -c "zap 4M 512" "$work/c.zbd" >/dev/null
+  append 4M 512
   make_zoned mvzoned size=16 blocksize=4096 && refused_before_loss blocks-that-do-not-fit "zone 1 of the source ends in the middle"
-  for start in 0 8M 12M; do "$RIG_IO" -f zoned -c "zap $start 4k" "$work/c.zbd" >/dev/null; done
+  "$RIG_IO" -f zoned -c "zf 4M 4M" "$work/c.zbd" >/dev/null
+  make_zoned mvzoned size=16 blocksize=4096 && refused_before_loss full-zones-that-do-not-fit "zone 1 of the source ends in the middle"
+  "$RIG_IO" -f zoned -c "zrs 4M 4M" "$work/c.zbd" >/dev/null
+  for start in 0 4M 8M 12M; do append $start 4k; done
   make_zoned mvzoned size=16 zone_max_active=3 && refused_before_loss too-many-active-zones "the source has 4 zones that are neither"
+  # Nobody will write to these any more.
+  img offline set-zone "$work/c.zbd" 1-2 offline
+  img offline-zones-are-not-active convert -O host_device --force "$work/c.zbd" /dev/mvzoned
   rm "$work/c.zbd"
 fi

@@ -103,13 +103,14 @@ Result<void> CheckDeviceLimits(const DiskSource& source, const BlockLimits& limi
                                const std::string& path) {
   uint64_t active = 0;
   for (size_t i = 0; i < source.zones().size(); ++i) {
-    const ZoneDescriptor& zone = source.zones()[i].descriptor;
-    if (zone.type == ZoneType::kConventional || zone.condition == ZoneCondition::kEmpty ||
-        zone.condition == ZoneCondition::kFull) {
-      continue;
-    }
-    ++active;
-    if (!IsAligned(zone.write_pointer_bytes, limits.write_granularity_bytes)) {
+    const SourceZone& source_zone = source.zones()[i];
+    const ZoneDescriptor& zone = source_zone.descriptor;
+    if (zone.type == ZoneType::kConventional) continue;
+    // Those that nobody can read or write any more become empty or full ones.
+    const bool is_partly_full = !source_zone.full && zone.write_pointer_bytes > zone.start_bytes;
+    if (is_partly_full) ++active;
+    if (!IsAligned(source_zone.data_end_bytes, limits.write_granularity_bytes) ||
+        (is_partly_full && !IsAligned(zone.write_pointer_bytes, limits.write_granularity_bytes))) {
       return Fail("zone {} of the source ends in the middle of a block of '{}', which has {} bytes",
                   i, path, limits.write_granularity_bytes);
     }

@@ -175,7 +175,8 @@ constexpr Command kCheckCommand{
     .details =
         "Reads header and zone table, both copies of each, and lists what is wrong. A repair "
         "writes\n"
-        "damaged copies anew from good ones, and gives back the space that no zone owns.\n"
+        "damaged copies anew from good ones, and gives back the space that no zone owns,\n"
+        "as far as the host can.\n"
         "\n"
         "Exit status: 0 no errors (left), 1 the check could not be made, 2 errors found.\n",
     .words = kWords,
