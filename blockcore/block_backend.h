@@ -119,9 +119,9 @@ class BlockBackend : public BlockNode {
   BlockStatus io_status() const { return io_status_.load(std::memory_order_relaxed); }
   void ResetIoStatus() { io_status_.store(BlockStatus::kOk, std::memory_order_relaxed); }
 
-  // `observer` is called on the request's I/O thread each time the host fails a request that
-  // it could have done, before anything comes of it; it returns soon and does not submit. Empty: nobody is called any more.
-  // Main thread, while no request is under way.
+  // `observer` is called on the request's I/O thread each time the host fails a request that it
+  // could have done, before anything comes of it; it returns soon and does not submit. Empty:
+  // nobody is called any more. Main thread, while no request is under way.
   void SetErrorObserver(std::function<void(const BlockError& error)> observer) {
     error_observer_ = std::move(observer);
   }

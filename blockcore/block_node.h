@@ -1,6 +1,6 @@
 // BlockNode: a node of the block graph, after QEMU's block layer but with two functions. Leaves are
-// `host_device`, `file` and `null-co`; filters use their child, which outlives them. BlockLimits travel from the
-// leaf to the top, each filter adjusting them.
+// `host_device`, `file` and `null-co`; filters use their child, which outlives them. BlockLimits
+// travel from the leaf to the top, each filter adjusting them.
 #ifndef MINIVMM_BLOCKCORE_BLOCK_NODE_H_
 #define MINIVMM_BLOCKCORE_BLOCK_NODE_H_
 

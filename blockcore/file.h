@@ -3,8 +3,8 @@
 //
 // The disk ends at the end of the file, rounded up to a whole block: what the last block has no
 // bytes for reads as zeroes, and a write there makes the file longer. So do Grow, and writes behind
-// the end by who knows what lies there (BlockLimits::grows). The file is locked as a whole (OFD lock
-// of fcntl(2)): one writer, or any number of readers. Not for block devices (host_device).
+// the end by who knows what lies there (BlockLimits::grows). The file is locked as a whole (OFD
+// lock of fcntl(2)): one writer, or any number of readers. Not for block devices (host_device).
 #ifndef MINIVMM_BLOCKCORE_FILE_H_
 #define MINIVMM_BLOCKCORE_FILE_H_
 

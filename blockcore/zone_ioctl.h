@@ -1,7 +1,7 @@
-// The zone ioctls of Linux block devices (<linux/blkzoned.h>), which count in 512-byte
-// sectors; all else of blockcore counts in bytes. ReadZones is for set-up; ZoneIoctlThread does the same and the zone
-// operations for requests, on a thread of its own because these calls block. It decides nothing:
-// ZoneQueue does, and sends one operation per zone at a time.
+// The zone ioctls of Linux block devices (<linux/blkzoned.h>), which count in 512-byte sectors; all
+// else of blockcore counts in bytes. ReadZones is for set-up; ZoneIoctlThread does the same and the
+// zone operations for requests, on a thread of its own because these calls block. It decides
+// nothing: ZoneQueue does, and sends one operation per zone at a time.
 //
 //   I/O thread: Submit ─▶ list ─▶ helper thread: ioctl ─▶ Post ─▶ I/O thread: Complete
 #ifndef MINIVMM_BLOCKCORE_ZONE_IOCTL_H_

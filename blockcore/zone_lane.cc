@@ -56,18 +56,38 @@ ZoneDecision ZoneQueue::Decide(const Ticket& ticket, uint64_t joined_bytes) cons
   }
 }
 
+// Whether the zone can be closed before the lane's next request. One that opens, closes, finishes
+// or resets it changes that by itself.
+bool ZoneQueue::MayYield(const Lane& lane) const {
+  switch (lane.waiting.head->request->op) {
+    case BlockOp::kRead:  // one that has failed
+    case BlockOp::kWrite:
+    case BlockOp::kZoneAppend:
+      return !lane.granted && !model_.IsStale(lane.zone) &&
+             model_.ConditionOf(lane.zone) == ZoneCondition::kImplicitlyOpen;
+    default:
+      return false;
+  }
+}
+
 // Takes up a lane that has nothing in flight: answers what needs no medium, starts what does, goes
 // to the right thread, waits for an open resource, or ends.
 void ZoneQueue::Resume(Lane& lane, Turn& turn) {
   while (!lane.waiting.empty()) {
     Ticket& head = *lane.waiting.head;
+    auto finish_head = [&](BlockStatus status) { Finish(lane.waiting.Pop(), status, turn); };
+
+    if (closes_wanted_ > 0 && MayYield(lane)) {
+      // A zone that is never idle would keep the others waiting for ever, be it with requests that
+      // it refuses.
+      --closes_wanted_;
+      return StartImplicitClose(lane, turn);
+    }
     if (head.thread != &turn.thread) {
       lane.thread = head.thread;
       turn.lanes_to_post.Push(lane);
       return;
     }
-    auto finish_head = [&](BlockStatus status) { Finish(lane.waiting.Pop(), status, turn); };
-
     if (head.failed_read && !head.zone_looked_at) {
       head.zone_looked_at = true;
       model_.MarkStale(lane.zone);
@@ -96,13 +116,6 @@ void ZoneQueue::Resume(Lane& lane, Turn& turn) {
       // Even if there is one left now: others may have waited for longer.
       lane.open_need = decision.open_need;
       return waiting_for_open_.Push(lane);
-    }
-    const bool may_yield = decision.medium_op == BlockOp::kWrite &&
-                           model_.ConditionOf(lane.zone) == ZoneCondition::kImplicitlyOpen;
-    if (may_yield && closes_wanted_ > 0) {
-      // A zone that is never idle would keep the others waiting for ever.
-      --closes_wanted_;
-      return StartImplicitClose(lane, turn);
     }
     return Start(lane, decision, turn);
   }

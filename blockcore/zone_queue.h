@@ -116,6 +116,7 @@ class ZoneQueue {
   void Enqueue(Ticket& ticket, Turn& turn);
 
   Lane& TakeLane(uint32_t zone);
+  bool MayYield(const Lane& lane) const;
   void Resume(Lane& lane, Turn& turn);
   ZoneDecision Decide(const Ticket& ticket, uint64_t joined_bytes) const;
   void Start(Lane& lane, const ZoneDecision& decision, Turn& turn);

@@ -654,6 +654,69 @@ TEST_CASE("zones that are never idle keep nobody waiting for an open one for eve
   rig.CheckCoherent();
 }
 
+// Sends itself to the queue again each time that it comes back.
+struct Again {
+  static void Send(Again& self) {
+    self.request.PushCompletion(
+        [](void* again, BlockRequest&) {
+          auto& back = *static_cast<Again*>(again);
+          --*back.left > 0 ? Send(back) : void(--*back.under_way);
+        },
+        &self);
+    self.queue->Submit(*self.thread, self.request);
+  }
+  ZoneQueue* queue;
+  IoThread* thread;
+  std::atomic<int>* left;
+  std::atomic<int>* under_way;
+  BlockRequest request;
+  std::array<char, 512> data;
+  iovec buffer{data.data(), data.size()};
+};
+
+TEST_CASE("nor do zones that are never idle because of what they refuse, or cannot read") {
+  for (BlockOp op : {BlockOp::kWrite, BlockOp::kRead}) {
+    CAPTURE((op == BlockOp::kRead));
+    Rig rig(Disk{.max_open = 1}, 2);
+    rig.Append(1, 512, 0);
+    if (op == BlockOp::kRead) {
+      rig.Complete();
+      rig.medium.fault = [](const BlockRequest& request) {
+        return request.op == BlockOp::kRead ? Status::kIoError : Status::kOk;
+      };
+    }
+    std::atomic<int> left = 1'000'000;
+    std::atomic<int> under_way = 32;
+    std::deque<Again> again;
+    for (int i = 0; i < under_way; ++i) {
+      Again& one = again.emplace_back();
+      one.queue = &rig.queue;
+      one.thread = rig.threads[op == BlockOp::kRead ? 0 : static_cast<size_t>(i % 2)].get();
+      one.left = &left;
+      one.under_way = &under_way;
+      one.request.op = op;
+      one.request.offset_bytes = rig.Start(1) + (op == BlockOp::kRead ? 0 : 8_KiB);
+      one.request.length_bytes = 512;
+      one.request.buffers = {&one.buffer, 1};
+      one.thread->RunAndWait([&] { Again::Send(one); });
+    }
+    if (op == BlockOp::kRead) rig.Complete();
+    Call& waiting = rig.Append(2);
+    for (int rounds = 0; !waiting.done && rounds < 1000; ++rounds) {
+      if (!rig.Held().empty()) rig.medium.Complete(0);
+      rig.SettleAll();
+    }
+    CHECK(waiting.done);
+    CHECK(left > 0);
+    left = 0;
+    while (under_way > 0 || !rig.Held().empty()) {
+      if (!rig.Held().empty()) rig.medium.Complete(0);
+      rig.SettleAll();
+    }
+    CHECK(waiting.status() == Status::kOk);
+  }
+}
+
 TEST_CASE("where a zone between two writes cannot be closed, who waited for that fails") {
   Rig rig(Disk{.max_open = 1});
   rig.Append(1);

@@ -80,7 +80,7 @@ TEST_CASE("A log line that nobody reads is given up") {
   if (child == 0) {
     ::dup2(ends[1], STDERR_FILENO);
     ::alarm(30);
-    LOG("a line");
+    for (int i = 0; i < 1000; ++i) LOG("a line");  // only the first takes its time
     ::_exit(0);
   }
   int status = -1;

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 
@@ -10,11 +11,14 @@ namespace minivmm {
 
 void LogLine(std::string_view text) {
   constexpr int kWaitMs = 100;
+  // Whoever lost one waits no more: a guest could make us wait for its lines again and again.
+  static std::atomic<bool> lost_one = false;
   pollfd output{STDERR_FILENO, POLLOUT, 0};
   int writable = 0;
-  while ((writable = ::poll(&output, 1, kWaitMs)) < 0 && errno == EINTR) {
+  while ((writable = ::poll(&output, 1, lost_one ? 0 : kWaitMs)) < 0 && errno == EINTR) {
   }
-  if (writable == 0) return;
+  lost_one = writable == 0;
+  if (lost_one) return;
   // One write, so that lines of several threads do not mix.
   std::string line = fmt::format("minivmm: {}\n", text);
   [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());

@@ -1,7 +1,8 @@
 // One line on standard error for the user of the program, "minivmm: …". What a guest can trigger
 // goes through LOG_RATE_LIMITED: at most five lines a second from each place, then a count of what
-// was left out. A line that standard error does not take within 100 ms is lost: who writes it may
-// be on its way to the end, or have a guest to serve. Any thread.
+// was left out. A line that standard error does not take within 100 ms is lost, and so is, at once,
+// each that follows until one is taken: who writes it may be on its way to the end, or have a guest
+// to serve. Any thread.
 #ifndef MINIVMM_BLOCKCORE_BASE_LOG_H_
 #define MINIVMM_BLOCKCORE_BASE_LOG_H_
 

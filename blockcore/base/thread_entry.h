@@ -1,6 +1,6 @@
-// ThreadEntered: each thread that the program starts says what kind it is, when its set-up is done and
-// before it looks at anything that comes from a guest, an image or a client. Who confines threads
-// (vmm/sandbox) is called there; the libraries that start threads need not know of it.
+// ThreadEntered: each thread that the program starts says what kind it is, when its set-up is done
+// and before it looks at anything that comes from a guest, an image or a client. Who confines
+// threads (vmm/sandbox) is called there; the libraries that start threads need not know of it.
 #ifndef MINIVMM_BLOCKCORE_BASE_THREAD_ENTRY_H_
 #define MINIVMM_BLOCKCORE_BASE_THREAD_ENTRY_H_
 
