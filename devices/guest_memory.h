@@ -1,5 +1,5 @@
-// GuestMemory: the guest's RAM as the VMM sees it, and the only place that makes
-// pointers of guest addresses. One or two regions (below and above the hole under 4 GiB), fixed after construction;
+// GuestMemory: the guest's RAM as the VMM sees it, and the only place that makes pointers of guest
+// addresses. One or two regions (below and above the hole under 4 GiB), fixed after construction;
 // any thread. The guest writes to it at any time: copy, then check, then use.
 #ifndef MINIVMM_DEVICES_GUEST_MEMORY_H_
 #define MINIVMM_DEVICES_GUEST_MEMORY_H_

@@ -12,8 +12,8 @@
 //
 // Output is collected and handed over in pieces: at each newline, when 1 KiB is waiting, and when
 // the driver writes IER (Linux does so at the end of each burst, so that a prompt shows); whoever
-// owns the console calls FlushOutput at the end, and when it can take again what it did not. Input that finds the receiver's FIFO full is
-// refused; input_room says when to offer it again.
+// owns the console calls FlushOutput at the end, and when it can take again what it did not. Input
+// that finds the receiver's FIFO full is refused; input_room says when to offer it again.
 //
 // Baud rate, parity and modem lines mean nothing here.
 #ifndef MINIVMM_DEVICES_SERIAL_16550_H_
@@ -35,9 +35,9 @@ namespace minivmm {
 
 // What the UART needs from the machine. None of them may call back into it.
 struct SerialCallbacks {
-  // Writes bytes out; one call at a time, in order, on a thread that completed a piece or called FlushOutput. No lock
-  // is held: it may block, and then blocks the guest that sends more. Returns how many it took, from
-  // the front; the rest waits for the next piece or FlushOutput.
+  // Writes bytes out; one call at a time, in order, on a thread that completed a piece or called
+  // FlushOutput. No lock is held: it may block, and then blocks the guest that sends more. Returns
+  // how many it took, from the front; the rest waits for the next piece or FlushOutput.
   std::function<size_t(std::string_view bytes)> write_output;
   // An edge on the interrupt line: each time that a reason to interrupt arises. Any thread, lock
   // held: an eventfd's Notify.

@@ -136,8 +136,8 @@ TEST_CASE("each error of the host in each operation has its status, and the devi
         CHECK(tries == (may_pass ? 101 : 1));
       }
       CHECK(disk.IsIntact());
-      // After a failed flush nobody knows what was lost, unless it was cancelled before it began; all
-      // else is well again.
+      // After a failed flush nobody knows what was lost, unless it was cancelled before it began;
+      // all else is well again.
       const bool stays_failed = is_flush && error != ECANCELED;
       CHECK(operation.run(*disk.machine, data) ==
             (stays_failed ? kBlkStatusIoError : kBlkStatusOk));

@@ -7,8 +7,17 @@
 
 #include "blockcore/base/check.h"
 #include "blockcore/base/log.h"
+#include "blockcore/base/units.h"
 
 namespace minivmm {
+namespace {
+
+// Data that requests move. A ring of chains that all name the same few pages of the guest can ask
+// for terabytes.
+constexpr uint64_t kBytesOfTurn = 64_MiB;
+constexpr uint64_t kBytesInFlight = 1_GiB;
+
+}  // namespace
 
 struct VirtioBlkQueue::Slot {
   // Zones of one turn to the disk: a report of any length goes through this.
@@ -70,6 +79,10 @@ void VirtioBlkQueue::RetryHeld() {
   });
 }
 
+bool VirtioBlkQueue::HasMuchInFlight() const {
+  return bytes_taken_ - bytes_given_back_ >= kBytesInFlight;
+}
+
 bool VirtioBlkQueue::RetryIfAlone() {
   if (held_.count() != in_flight_) return false;
   retry_wanted_ = false;
@@ -100,14 +113,16 @@ void VirtioBlkQueue::Drain() {
 }
 
 bool VirtioBlkQueue::Poll() {
-  if (retry_wanted_.load(std::memory_order_relaxed)) [[unlikely]] return RetryIfAlone();
+  if (retry_wanted_.load(std::memory_order_relaxed)) [[unlikely]]
+    return RetryIfAlone();
   if (stopped_ || broken_) return false;
   Virtqueue& ring = queue_->ring;
   if (std::exchange(doorbell_wanted_, false)) ring.DisableDoorbell();
-  // As many as can be in the ring at once; a driver that is faster than this must not keep the turn
-  // from its end.
+  // As many as can be in the ring at once, and not for longer than it takes to move some data: a
+  // driver that is faster than this, or asks for much, must not keep the turn from its end.
+  const uint64_t enough_bytes = bytes_taken_ + kBytesOfTurn;
   uint32_t taken = 0;
-  for (; taken < ring.size(); ++taken) {
+  for (; taken < ring.size() && bytes_taken_ < enough_bytes && !HasMuchInFlight(); ++taken) {
     Result<std::optional<DescriptorChain>> chain = ring.Pop();
     if (!chain) {
       LOG_RATE_LIMITED(
@@ -127,6 +142,7 @@ bool VirtioBlkQueue::Poll() {
 bool VirtioBlkQueue::PrepareToSleep() {
   if (retry_wanted_) return held_.count() != in_flight_;
   if (stopped_ || broken_) return true;
+  if (HasMuchInFlight()) return true;  // what completes wakes the thread
   doorbell_wanted_ = true;
   return !queue_->ring.EnableDoorbell();
 }
@@ -145,6 +161,7 @@ void VirtioBlkQueue::StartRequest(DescriptorChain&& chain) {
   }
   slot.chain.emplace(std::move(chain));
   ++in_flight_;
+  if (!slot.request.data.empty()) bytes_taken_ += slot.request.length_bytes;
   std::construct_at(&slot.disk_request);
   slot.disk_request.op = slot.request.op;
   slot.disk_request.offset_bytes = slot.request.offset_bytes;
@@ -220,6 +237,7 @@ void VirtioBlkQueue::OnReportSlice(Slot& slot) {
 
 void VirtioBlkQueue::Finish(Slot& slot, uint32_t written_bytes) {
   --in_flight_;
+  if (!slot.request.data.empty()) bytes_given_back_ += slot.request.length_bytes;
   GiveBack(std::move(*slot.chain), written_bytes);
   slot.chain.reset();
 }

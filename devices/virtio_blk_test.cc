@@ -1183,5 +1183,78 @@ TEST_CASE("H-01 to H-22: a hundred thousand mostly valid chains") {
   CHECK((broken > 100 || kLayout != 0));
 }
 
+// Keeps requests until Release, or answers them; notes how many it had when a task came to its turn
+// that was posted at the first.
+class GreedyDisk : public BlockNode, private Task {
+ public:
+  explicit GreedyDisk(bool keeps) : keeps_(keeps) {
+    limits_.capacity_bytes = 1024_GiB;
+    run = [](Task& task) {
+      auto& disk = static_cast<GreedyDisk&>(task);
+      disk.count_at_task = disk.count.load();
+    };
+  }
+  const BlockLimits& limits() const override { return limits_; }
+  void Submit(IoThread& thread, BlockRequest& request) override {
+    thread_ = &thread;
+    if (++count == 1) thread.Post(*this);
+    keeps_ ? kept_.push_back(&request) : thread.Complete(request);
+  }
+  void Release() {
+    thread_->RunAndWait([this] {
+      for (BlockRequest* request : std::exchange(kept_, {})) thread_->Complete(*request);
+    });
+  }
+  void Settle() {
+    thread_->RunAndWait([] {});
+  }
+
+  std::atomic<int> count = 0;
+  std::atomic<int> count_at_task = 0;
+
+ private:
+  const bool keeps_;
+  BlockLimits limits_;
+  IoThread* thread_ = nullptr;
+  std::vector<BlockRequest*> kept_;
+};
+
+// Chains of 32 MiB each, all of them the same MiB of the guest.
+void OfferLong(VirtioBlkDriver& driver, int chains) {
+  const uint64_t data = driver.guest.Allocate(1_MiB);
+  const uint64_t header = driver.guest.Place(VirtioBlkHeader{kBlkTypeIn, 0, 0});
+  for (int i = 0; i < chains; ++i) {
+    ChainBuilder chain(*driver.queues[0]->ring);
+    chain.Indirect().Readable(header, sizeof(VirtioBlkHeader));
+    for (int part = 0; part < 32; ++part) chain.Writable(data, 1_MiB);
+    chain.Writable(driver.guest.Allocate(1), 1).Offer();
+  }
+  driver.queues[0]->doorbell.Notify();
+}
+
+TEST_CASE("requests for much data do not keep the thread from its tasks") {
+  GreedyDisk disk(/*keeps=*/false);
+  VirtioBlkDriver driver(disk, {.name = "d", .queue_size = 64});
+  driver.Activate();
+  OfferLong(driver, 20);
+  for (int i = 0; i < 20; ++i) driver.WaitUsed();
+  CHECK(disk.count == 20);
+  CHECK(disk.count_at_task <= 2);
+}
+
+TEST_CASE("a driver has a GiB of each queue in flight at once, and the rest in its turn") {
+  GreedyDisk disk(/*keeps=*/true);
+  VirtioBlkDriver driver(disk, {.name = "d", .queue_size = 128});
+  driver.Activate();
+  OfferLong(driver, 100);
+  for (int wanted : {32, 64, 96, 100}) {
+    while (disk.count < wanted) std::this_thread::yield();
+    for (int i = 0; i < 3; ++i) disk.Settle();
+    CHECK(disk.count == wanted);
+    disk.Release();
+  }
+  for (int i = 0; i < 100; ++i) driver.WaitUsed();
+}
+
 }  // namespace
 }  // namespace minivmm

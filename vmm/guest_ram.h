@@ -42,8 +42,8 @@ class MappedFile {
   // `what` ("kernel") names it in messages. An empty file is an error.
   static Result<MappedFile> Open(const std::string& what, const std::string& path);
 
-  // Whoever looks at them after Open asks CheckUnchanged right before: what a file has lost cannot be
-  // read without SIGBUS.
+  // Whoever looks at them after Open asks CheckUnchanged right before: what a file has lost cannot
+  // be read without SIGBUS.
   std::span<const std::byte> bytes() const { return mapping_.bytes(); }
   // Fails when somebody has written to the file since Open.
   Result<void> CheckUnchanged() const;

@@ -57,6 +57,7 @@ Result<StopRequest> Supervisor::Run(bool start) {
       continue;
     }
 
+    if (request.kind == StopRequest::Kind::kUserReset) reset_wanted_ = false;
     const Cause cause = CauseOf(request.kind);
     if (cause == Cause::kGuestPanic) Emit(Kind::kGuestPanicked, cause);
     machine_->Stop();
@@ -112,7 +113,11 @@ void Supervisor::ShowDiskSize(size_t disk) {
   if (state_ != RunState::kShutdown) machine_->ShowDiskSize(disk);
 }
 
-void Supervisor::Reset() { loop_.RequestStop({.kind = StopRequest::Kind::kUserReset}); }
+void Supervisor::Reset() {
+  // A client that asks faster than machines are built gets one for all that wait.
+  if (std::exchange(reset_wanted_, true)) return;
+  loop_.RequestStop({.kind = StopRequest::Kind::kUserReset});
+}
 
 void Supervisor::Quit() { loop_.RequestStop({.kind = StopRequest::Kind::kUserQuit}); }
 

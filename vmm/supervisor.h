@@ -62,6 +62,7 @@ class Supervisor final : public MachineControl {
   std::function<void(const MachineEvent&)> sink_;
   std::unique_ptr<PowerCycle> machine_;  // none before Prepare and when state_ is kShutdown
   uint32_t number_ = 0;                  // of machine_
+  bool reset_wanted_ = false;            // by a client; the request is on its way
   RunState state_ = RunState::kPrelaunch;
 };
 

@@ -112,6 +112,21 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("resets that a client asks for in one breath are one; a later one is another") {
+  Fixture f;
+  f.Then([&] {
+    for (int i = 0; i < 3; ++i) f.supervisor->Reset();
+    f.Then([&] {
+      f.supervisor->Reset();
+      f.GuestAsks(Kind::kPowerOff, 3);
+    });
+  });
+  REQUIRE(f.supervisor->Run(true));
+  CHECK(f.notes == Notes{"1 resume", "RESUME", "1 stop", "1 gone", "RESET:client-reset", "2 resume",
+                         "2 stop", "2 gone", "RESET:client-reset", "3 resume", "3 stop", "3 gone",
+                         "SHUTDOWN:guest-shutdown"});
+}
+
 TEST_CASE("without reboot a reset by guest or client is the end") {
   for (bool by_client : {false, true}) {
     Fixture f(true);
