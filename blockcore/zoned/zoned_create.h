@@ -25,8 +25,7 @@ Result<void> CreateZonedImage(const std::string& path, const ZonedGeometry& geom
 Result<void> SyncDirectoryOf(const std::string& path);
 
 // The bytes of a fresh image: the table in large pieces, in order, then the header at 0, so that
-// nothing looks like an image before it is one. Stops at the
-// first error of `write`.
+// nothing looks like an image before it is one. Stops at the first error of `write`.
 Result<void> FormatZonedImage(
     const ZonedHeader& header,
     const std::function<Result<void>(uint64_t offset_bytes, std::span<const std::byte> data)>&

@@ -75,8 +75,7 @@ uint32_t SlotLimit(const ZonedHeader& header, const BlockLimits& medium) {
 std::string TooManyCommits(const ZonedTable& table) {
   return fmt::format(
       "its table counts {} commits, which leaves too few: copy it with minivmm-img convert, or "
-      "give "
-      "read-only=on",
+      "give read-only=on",
       table.highest_sequence());
 }
 
