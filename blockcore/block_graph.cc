@@ -240,10 +240,10 @@ Result<const BlockDriver*> FindDriver(const std::string& name) {
   return Fail("unknown block driver '{}'{}", Excerpt(name), SuggestionFor(name, known));
 }
 
-}  // namespace
-
 // A control client adds nodes, and none costs it anything.
 constexpr size_t kMaxNodes = 1000;
+
+}  // namespace
 
 BlockGraph::~BlockGraph() {
   // A parent's node may still look at its child while it goes.

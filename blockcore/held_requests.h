@@ -35,7 +35,7 @@ class HeldRequests {
 
   IoThread& thread() const { return thread_; }
   // Any thread.
-  bool empty() const { return count_.load(std::memory_order_acquire) == 0; }
+  bool empty() const { return count() == 0; }
   uint32_t count() const { return count_.load(std::memory_order_acquire); }
 
   // Requests may wait from now on; at first they may not.

@@ -75,8 +75,6 @@ bool ZoneQueue::MayYield(const Lane& lane) const {
 void ZoneQueue::Resume(Lane& lane, Turn& turn) {
   while (!lane.waiting.empty()) {
     Ticket& head = *lane.waiting.head;
-    auto finish_head = [&](BlockStatus status) { Finish(lane.waiting.Pop(), status, turn); };
-
     if (closes_wanted_ > 0 && MayYield(lane)) {
       // A zone that is never idle would keep the others waiting for ever, be it with requests that
       // it refuses.
@@ -88,6 +86,8 @@ void ZoneQueue::Resume(Lane& lane, Turn& turn) {
       turn.lanes_to_post.Push(lane);
       return;
     }
+    auto finish_head = [&](BlockStatus status) { Finish(lane.waiting.Pop(), status, turn); };
+
     if (head.failed_read && !head.zone_looked_at) {
       head.zone_looked_at = true;
       model_.MarkStale(lane.zone);

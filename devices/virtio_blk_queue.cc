@@ -23,6 +23,8 @@ struct VirtioBlkQueue::Slot {
   // Zones of one turn to the disk: a report of any length goes through this.
   using ReportSlice = std::array<ZoneDescriptor, 64>;
 
+  uint64_t data_bytes() const { return request.data.empty() ? 0 : request.length_bytes; }
+
   VirtioBlkQueue* queue = nullptr;
   std::optional<DescriptorChain> chain;
   VirtioBlkRequest request;
@@ -79,10 +81,6 @@ void VirtioBlkQueue::RetryHeld() {
   });
 }
 
-bool VirtioBlkQueue::HasMuchInFlight() const {
-  return bytes_taken_ - bytes_given_back_ >= kBytesInFlight;
-}
-
 bool VirtioBlkQueue::RetryIfAlone() {
   if (held_.count() != in_flight_) return false;
   retry_wanted_ = false;
@@ -120,9 +118,9 @@ bool VirtioBlkQueue::Poll() {
   if (std::exchange(doorbell_wanted_, false)) ring.DisableDoorbell();
   // As many as can be in the ring at once, and not for longer than it takes to move some data: a
   // driver that is faster than this, or asks for much, must not keep the turn from its end.
-  const uint64_t enough_bytes = bytes_taken_ + kBytesOfTurn;
+  const uint64_t most_bytes = std::min(bytes_in_flight_ + kBytesOfTurn, kBytesInFlight);
   uint32_t taken = 0;
-  for (; taken < ring.size() && bytes_taken_ < enough_bytes && !HasMuchInFlight(); ++taken) {
+  for (; taken < ring.size() && bytes_in_flight_ < most_bytes; ++taken) {
     Result<std::optional<DescriptorChain>> chain = ring.Pop();
     if (!chain) {
       LOG_RATE_LIMITED(
@@ -142,7 +140,7 @@ bool VirtioBlkQueue::Poll() {
 bool VirtioBlkQueue::PrepareToSleep() {
   if (retry_wanted_) return held_.count() != in_flight_;
   if (stopped_ || broken_) return true;
-  if (HasMuchInFlight()) return true;  // what completes wakes the thread
+  if (bytes_in_flight_ >= kBytesInFlight) return true;  // what completes wakes the thread
   doorbell_wanted_ = true;
   return !queue_->ring.EnableDoorbell();
 }
@@ -161,7 +159,7 @@ void VirtioBlkQueue::StartRequest(DescriptorChain&& chain) {
   }
   slot.chain.emplace(std::move(chain));
   ++in_flight_;
-  if (!slot.request.data.empty()) bytes_taken_ += slot.request.length_bytes;
+  bytes_in_flight_ += slot.data_bytes();
   std::construct_at(&slot.disk_request);
   slot.disk_request.op = slot.request.op;
   slot.disk_request.offset_bytes = slot.request.offset_bytes;
@@ -237,7 +235,7 @@ void VirtioBlkQueue::OnReportSlice(Slot& slot) {
 
 void VirtioBlkQueue::Finish(Slot& slot, uint32_t written_bytes) {
   --in_flight_;
-  if (!slot.request.data.empty()) bytes_given_back_ += slot.request.length_bytes;
+  bytes_in_flight_ -= slot.data_bytes();
   GiveBack(std::move(*slot.chain), written_bytes);
   slot.chain.reset();
 }

@@ -65,7 +65,6 @@ class VirtioBlkQueue final : private IoThread::Poller {
   bool Poll() override;
   bool PrepareToSleep() override;
 
-  bool HasMuchInFlight() const;
   bool RetryIfAlone();
   void StartRequest(DescriptorChain&& chain);
   void Submit(Slot& slot, BlockRequest::Done done);
@@ -89,9 +88,7 @@ class VirtioBlkQueue final : private IoThread::Poller {
   bool doorbell_wanted_ = false;  // the driver has been asked to ring
   bool broken_ = false;
   uint32_t in_flight_ = 0;
-  // Of all requests so far; the difference is in flight.
-  uint64_t bytes_taken_ = 0;
-  uint64_t bytes_given_back_ = 0;
+  uint64_t bytes_in_flight_ = 0;  // of their data
   std::binary_semaphore drained_{0};
 
   // Tasks with their owner. `armed`: in a list of the thread.

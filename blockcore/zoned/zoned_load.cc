@@ -71,9 +71,10 @@ uint32_t SlotLimit(const ZonedHeader& header, const BlockLimits& medium) {
       (medium.capacity_bytes - header.data_offset_bytes()) / header.slot_bytes()));
 }
 
-// Of an image that can only be read; no program counts so far.
-std::string TooManyCommits(const ZonedTable& table) {
-  return fmt::format(
+// Fails for an image that can only be read; no program counts so far.
+Result<void> CheckCommitsLeft(const ZonedTable& table) {
+  if (table.highest_sequence() <= kMaxSequenceForWriting) return {};
+  return Fail(
       "its table counts {} commits, which leaves too few: copy it with minivmm-img convert, or "
       "give read-only=on",
       table.highest_sequence());
@@ -163,9 +164,7 @@ Result<void> PrepareZonedForWriting(SyncIo& io, ZonedContents& contents) {
         "read-only=on to see what is left",
         table.first_untouched_slot(), room);
   }
-  if (table.highest_sequence() > kMaxSequenceForWriting) {
-    return Fail("{}", TooManyCommits(table));
-  }
+  TRY_VOID(CheckCommitsLeft(table));
   // What was read may be in the host's memory only, after the program that wrote it was killed.
   // Slots that it does not name must not be used before it is on the medium, where an older table
   // may still name them.
@@ -210,8 +209,9 @@ Result<void> CommitZonedTable(SyncIo& io, ZonedTable& table) {
 Result<ZonedCheck> CheckZonedImage(SyncIo& io, bool repair) {
   TRY(Scan scan, ScanImage(io));
   ZonedCheck check{scan.copies.header, scan.findings};
-  if (scan.table && scan.table->highest_sequence() > kMaxSequenceForWriting) {
-    check.findings.push_back({TooManyCommits(*scan.table)});
+  if (scan.table) {
+    Result<void> left = CheckCommitsLeft(*scan.table);
+    if (!left) check.findings.push_back({std::move(left.error().message)});
   }
   const bool repairable = std::ranges::all_of(check.findings, &ZonedFinding::repairable);
   if (!repair || !repairable) return check;

@@ -134,8 +134,8 @@ vmm_arguments() {
 
 # boot_guest CASES [EXPECTED_STATUS [KERNEL_ARGUMENT...]]: starts the VMM with the disks in `disks`,
 # runs the cases, passes their results on, and checks the exit status; 1 is what isa-debug-exit
-# makes of "all passed", and 0 what a kernel that panics ends with, too. Settings: boot, smp, memory, kernel, time_limit, and kernel_log, the level
-# up to which the kernel's own messages come out.
+# makes of "all passed", and 0 what a kernel that panics ends with, too. Settings: boot, smp, memory,
+# kernel, time_limit, and kernel_log, the level up to which the kernel's own messages come out.
 boot_guest() {
   local cases=$1 expected=${2:-1} line status=0 started=$EPOCHREALTIME deadline=$((SECONDS + ${time_limit:-150}))
   local -a arguments options

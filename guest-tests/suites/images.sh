@@ -12,10 +12,10 @@ img() {
   if output=$("$RIG_IMG" "$@" 2>&1); then ok "$name"; else not_ok "$name" "$output"; fi
 }
 
-# append OFFSET BYTES: to the image c.zbd.
-append() {
+# io COMMAND: of minivmm-io, on the image c.zbd.
+io() {
   local output
-  output=$("$RIG_IO" -f zoned -c "zap $1 $2" "$work/c.zbd" 2>&1) || not_ok append "$output"
+  output=$("$RIG_IO" -f zoned -c "$1" "$work/c.zbd" 2>&1) || not_ok io "$1: $output"
 }
 
 # refused_before_loss NAME TEXT: convert --force tells that the device cannot hold the image, and the
@@ -66,12 +66,12 @@ elif make_zoned mvzoned size=18 zone_nr_conv=1; then
   rm -f "$work"/{plain,a.zbd,b.zbd,from-device,from-image}
 
   img image create -f zoned -o zone.size=4M "$work/c.zbd" 16M
-  append 4M 512
+  io "zap 4M 512"
   make_zoned mvzoned size=16 blocksize=4096 && refused_before_loss blocks-that-do-not-fit "zone 1 of the source ends in the middle"
-  "$RIG_IO" -f zoned -c "zf 4M 4M" "$work/c.zbd" >/dev/null
+  io "zf 4M 4M"
   make_zoned mvzoned size=16 blocksize=4096 && refused_before_loss full-zones-that-do-not-fit "zone 1 of the source ends in the middle"
-  "$RIG_IO" -f zoned -c "zrs 4M 4M" "$work/c.zbd" >/dev/null
-  for start in 0 4M 8M 12M; do append $start 4k; done
+  io "zrs 4M 4M"
+  for start in 0 4M 8M 12M; do io "zap $start 4k"; done
   make_zoned mvzoned size=16 zone_max_active=3 && refused_before_loss too-many-active-zones "the source has 4 zones that are neither"
   # Nobody will write to these any more.
   img offline set-zone "$work/c.zbd" 1-2 offline
