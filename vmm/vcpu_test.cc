@@ -3,7 +3,6 @@
 #include "vmm/vcpu.h"
 
 #include <doctest/doctest.h>
-#include <pthread.h>
 #include <sys/mman.h>
 
 #include <array>
@@ -16,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "blockcore/base/no_threads.h"
 #include "blockcore/base/units.h"
 #include "vmm/guest_ram.h"
 #include "vmm/have_kvm.h"
@@ -383,13 +383,8 @@ TEST_CASE("a vCPU whose thread cannot be started says so, and nobody waits for i
   Guest guest({0xf4});
   auto vcpu = Vcpu::Create(guest.kvm, guest.vm, 0, 1, guest.environment);
   REQUIRE(vcpu);
-  pthread_attr_t usual, huge;
-  REQUIRE(::pthread_getattr_default_np(&usual) == 0);
-  REQUIRE(::pthread_attr_init(&huge) == 0);
-  REQUIRE(::pthread_attr_setstacksize(&huge, size_t{1} << 47) == 0);
-  REQUIRE(::pthread_setattr_default_np(&huge) == 0);
+  const NoThreads no_threads;
   Result<void> started = (*vcpu)->Start();
-  REQUIRE(::pthread_setattr_default_np(&usual) == 0);
   REQUIRE_FALSE(started.has_value());
   CHECK(started.error().message.find("cannot start a thread: ") == 0);
   (*vcpu)->RequestPause();
